@@ -1,0 +1,39 @@
+// Owned bytes that grow to a stated maximum.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/check.h"
+#include "base/str.h"
+
+struct ph_buf {
+    char *data;
+    size_t len;
+    size_t cap;
+    size_t max;    // bytes_max; 0 means PH_BUF_BYTES_MAX
+    bool overflow; // an append didn't fit under `max` and was left out whole
+};
+
+#define PH_BUF_BYTES_MAX ((size_t)256 << 20) // ours: no buffer of one object is larger
+
+void ph_buf_init(struct ph_buf *buf, size_t bytes_max);
+void ph_buf_deinit(struct ph_buf *buf); // frees; zeroes and NULL accepted
+
+// Appends whole or not at all: false sets `overflow` and leaves the bytes as they are.
+bool ph_buf_append(struct ph_buf *buf, struct ph_str text);
+bool ph_buf_append_bytes(struct ph_buf *buf, const void *data, size_t len);
+bool ph_buf_append_char(struct ph_buf *buf, char byte);
+bool ph_buf_printf(struct ph_buf *buf, const char *format, ...) PH_PRINTF(2, 3);
+
+// Room for `len` more bytes at the end, to be filled and then counted with ph_buf_grew.
+// NULL when the maximum forbids it.
+PH_MUST_CHECK char *ph_buf_reserve(struct ph_buf *buf, size_t len);
+void ph_buf_grew(struct ph_buf *buf, size_t len);
+
+void ph_buf_consume(struct ph_buf *buf, size_t len); // drops bytes from the front
+void ph_buf_clear(struct ph_buf *buf);               // keeps the memory
+struct ph_str ph_buf_str(const struct ph_buf *buf);  // borrowed until the next change
+// NUL-terminates behind the last byte (not counted in len) and returns the data.
+const char *ph_buf_cstr(struct ph_buf *buf);

@@ -1,0 +1,47 @@
+// The engine: its workers, started, reloaded and drained together. Makes no thread: whoever runs it
+// (cli/run, tests/sim) turns the workers.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/endpoint.h"
+#include "base/io.h"
+#include "config/snapshot.h"
+
+struct ph_engine;
+struct ph_worker;
+
+struct ph_engine_options {
+    struct ph_config *config; // a reference is taken
+    struct ph_io **ios;       // one a worker; borrowed
+    uint16_t worker_count;
+    // Lines of the delivery log (JSON, each ended by a newline). From the worker's thread.
+    void (*log)(void *owner, uint16_t worker, struct ph_str lines);
+    // Each binding that listens now.
+    void (*listening)(void *owner, struct ph_str connector, const struct ph_endpoint *at);
+    void *owner;
+    // Milliseconds since 1970 by the schedule's clock at which the engine starts; 0: the wall
+    // clock.
+    bool caches_off; // chain verdicts and tickets: for the differential tests
+};
+
+// Locks the spool directory. 0, or a negative errno with a sentence in `error`.
+int ph_engine_create(const struct ph_engine_options *options, struct ph_engine **out,
+                     struct ph_buf *error);
+// On the worker's own thread, once: recovers its logs, and worker 0 begins to listen once all
+// others have been opened (it is opened last).
+int ph_engine_open_worker(struct ph_engine *engine, uint16_t index, struct ph_buf *error);
+struct ph_worker *ph_engine_worker(struct ph_engine *engine, uint16_t index);
+uint16_t ph_engine_worker_count(const struct ph_engine *engine);
+
+// From any thread.
+void ph_engine_reload(struct ph_engine *engine, struct ph_config *config); // takes a reference
+void ph_engine_stop(struct ph_engine *engine);    // no new mail; parks what is in flight in time
+bool ph_engine_stopped(struct ph_engine *engine); // every worker has come to rest
+struct ph_config *ph_engine_config(struct ph_engine *engine); // a reference for the caller
+
+// On the worker's thread, after it stopped: closes its logs.
+void ph_engine_close_worker(struct ph_engine *engine, uint16_t index);
+void ph_engine_destroy(struct ph_engine *engine); // all workers closed; NULL accepted

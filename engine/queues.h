@@ -1,0 +1,78 @@
+// Queues: next-hop domain × connector. A policy refusal or a DNS failure backs off a queue, never
+// the site it shares with others.
+//
+//   NEW → RESOLVING → ROUTED ⇄ (work flows to the site)
+//    ↑        └──────────┴──→ RETRY (a time and a reason) ──┐
+//    └──────────────────────────────────────────────────────┘
+#pragma once
+
+#include <uthash.h>
+
+#include "base/io.h"
+#include "base/wheel.h"
+#include "config/snapshot.h"
+#include "engine/site.h"
+#include "queue/flow.h"
+
+enum ph_queue_state {
+    PH_QUEUE_NEW,
+    PH_QUEUE_RESOLVING,
+    PH_QUEUE_ROUTED,
+    PH_QUEUE_RETRY,
+};
+
+struct ph_lookup;
+
+struct ph_queue {
+    UT_hash_handle hh;
+    char *key; // connector name, NUL, domain
+    size_t key_len;
+    struct ph_worker *worker;
+    struct ph_config *config; // referenced
+    const struct ph_send_connector *connector;
+    struct ph_str domain; // A-labels, in `key`
+    struct ph_tls_policy policy;
+    struct ph_tls_policy policy_requiretls; // for messages that ask for it
+    enum ph_queue_state state;
+    uint32_t index; // in the worker's table: what a recipient holds
+    struct ph_ready ready;
+    uint32_t deferred_count; // of its recipients in the due heap
+    uint32_t dispatch_count;
+    uint32_t failure_count; // consecutive refusals and DNS failures
+    uint64_t next_retry_ms;
+    uint64_t last_retry_ms;
+    struct ph_reason last_error;
+    struct ph_timer retry_timer;
+    struct ph_site *site; // when ROUTED
+    bool active;          // in the site's list
+    TAILQ_ENTRY(ph_queue) active_link;
+    struct ph_lookup *lookup; // while RESOLVING
+    uint64_t routed_until_ms; // MX answer's life
+    uint64_t used_ms;
+};
+
+// Routes a recipient (place UNROUTED) by the worker's configuration and puts it among the ready of
+// its queue. `size` of the message. False: refused for ever, `out_reason` says why (place stays).
+PH_MUST_CHECK bool ph_queues_add(struct ph_worker *worker, uint32_t recipient, struct ph_str domain,
+                                 struct ph_reason *out_reason);
+// As above, later.
+void ph_queues_defer(struct ph_queue *queue, uint32_t recipient, uint64_t due_ms);
+// Taken out of whatever list it is in: place UNROUTED.
+void ph_queues_remove(struct ph_worker *worker, uint32_t recipient);
+struct ph_queue *ph_queues_at(const struct ph_worker *worker, uint32_t index);
+
+// Back to the head of its queue, as if it had not been taken.
+void ph_queues_untake(struct ph_queue *queue, uint32_t recipient);
+// Work is there: resolves, or activates the queue at its site.
+void ph_queue_kick(struct ph_queue *queue);
+// A policy refusal or DNS failure: waits by its series.
+void ph_queue_backoff(struct ph_queue *queue, const struct ph_reason *reason);
+void ph_queue_succeeded(struct ph_queue *queue);
+void ph_queue_retry_now(struct ph_queue *queue);
+// Fails everything in it for ever (null MX, no such domain).
+void ph_queue_fail_all(struct ph_queue *queue, const struct ph_reason *reason);
+
+// A new configuration: every waiting recipient is routed again.
+void ph_queues_reroute(struct ph_worker *worker);
+void ph_queues_sweep(struct ph_worker *worker, uint64_t idle_ms);
+void ph_queues_destroy_all(struct ph_worker *worker);

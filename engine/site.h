@@ -1,0 +1,96 @@
+// A site as one worker sees it: what is prepared for it, the sessions open to it, and the
+// conversation with its account at the home worker.
+#pragma once
+
+#include <uthash.h>
+
+#include "base/wheel.h"
+#include "engine/dispatch.h"
+#include "queue/site.h"
+
+struct ph_worker;
+struct ph_connection;
+TAILQ_HEAD(ph_connection_list, ph_connection);
+TAILQ_HEAD(ph_queue_list, ph_queue);
+
+enum ph_mail_site_kind {
+    PH_MAIL_SITE_ASK,       // to the home: `count` messages wait here
+    PH_MAIL_SITE_RELEASE,   // to the home: a granted connection is closed, or wasn't used
+    PH_MAIL_SITE_CONNECTED, // to the home: a connection became usable
+    PH_MAIL_SITE_ANSWER,    // from the home
+};
+
+struct ph_mail_site {
+    struct ph_mail mail;
+    enum ph_mail_site_kind kind;
+    struct ph_site_spec *spec; // referenced
+    uint32_t count;
+    enum ph_site_release how;
+    struct ph_site_answer answer;
+    struct ph_reason reason; // of a release or of a back-off
+};
+
+// The account, at the home worker.
+struct ph_home_site {
+    uint8_t key[PH_SITE_KEY_BYTES];
+    UT_hash_handle hh;
+    struct ph_site_spec *spec;
+    struct ph_site_account account;
+    uint64_t used_ms;
+};
+
+struct ph_site {
+    uint8_t key[PH_SITE_KEY_BYTES];
+    UT_hash_handle hh;
+    struct ph_worker *worker;
+    struct ph_site_spec *spec;
+    struct ph_queue_list active; // queues with ready recipients, in turn
+    struct ph_dispatch_list prepared;
+    uint32_t prepared_count;
+    uint32_t preparing_count;
+    struct ph_connection_list connections;
+    uint32_t connection_count;
+    uint32_t opening_count; // of them not usable yet
+    uint32_t queue_count;   // queues routed here
+    bool asked;             // an answer of the home is awaited
+    uint32_t pull_count;    // messages the home asked for
+    uint32_t credit_count;  // connections granted and not begun
+    uint64_t backoff_until_ms;
+    struct ph_reason last_error; // NONE: none since the last success
+    struct ph_timer backoff_timer;
+    bool dirty;
+    TAILQ_ENTRY(ph_site) dirty_link;
+    uint64_t used_ms;
+    uint32_t next_host_seed;
+    // Pinned to depth 1 until then: a peer that mistreated a BDAT.
+    uint64_t shallow_until_ms;
+    uint64_t delivered_count;
+};
+
+// The worker's site for `spec`; made when missing. NULL: memory is short.
+struct ph_site *ph_site_find_or_create(struct ph_worker *worker, struct ph_site_spec *spec);
+void ph_site_destroy(struct ph_site *site); // nothing open, prepared or active
+bool ph_site_idle(const struct ph_site *site);
+
+// Something changed: the site is looked at before this turn ends.
+void ph_site_mark(struct ph_site *site);
+// Forms, prepares, sends home, draws, connects: as much as is possible now.
+void ph_site_pump(struct ph_site *site);
+// A dispatch is ready to be carried out here.
+void ph_site_offer(struct ph_site *site, struct ph_dispatch *dispatch, bool front);
+// The next prepared dispatch that `connection` may carry, with the clearance for it; NULL: none.
+struct ph_dispatch *ph_site_draw(struct ph_site *site, struct ph_connection *connection,
+                                 struct ph_clearance **out_clearance);
+
+// A connection under a grant has ended, or has become usable.
+void ph_site_connection_ended(struct ph_site *site, enum ph_site_release how,
+                              const struct ph_reason *reason);
+void ph_site_connection_usable(struct ph_site *site);
+// Every message that waits here goes back to its queue (shutdown, reload, a back-off).
+void ph_site_return_prepared(struct ph_site *site);
+// An administrator's word.
+void ph_site_retry(struct ph_site *site);
+
+// Mail between sites and accounts.
+void ph_site_receive(struct ph_worker *worker, struct ph_mail_site *mail);
+void ph_home_sites_sweep(struct ph_worker *worker, uint64_t idle_ms);

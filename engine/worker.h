@@ -1,0 +1,134 @@
+// One thread, one ring, one loop. START READING HERE.
+//
+// A turn: step the operations that completed, fire timers, take the mail, serve the sites that
+// changed, start the next commit group, hand over log lines; then wait for the outside. Nothing
+// in a turn blocks.
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/io.h"
+#include "base/wheel.h"
+#include "config/snapshot.h"
+#include "engine/engine.h"
+#include "engine/mailbox.h"
+#include "engine/queues.h"
+#include "engine/site.h"
+#include "queue/message.h"
+#include "queue/spool.h"
+#include "tls/session.h"
+
+struct ph_listener_set;
+struct ph_ingest_host;
+
+// Counters: written by the worker alone, read by the metrics thread.
+#define PH_COUNTERS(X)                                                                             \
+    X(accepted, "recipients accepted from clients")                                                \
+    X(accepted_messages, "messages accepted from clients")                                         \
+    X(dsn_created, "recipients of notifications of our own")                                       \
+    X(recovered, "recipients found in the spool at start")                                         \
+    X(delivered, "recipients delivered")                                                           \
+    X(deferred, "attempts that ended in a deferral")                                               \
+    X(failed, "recipients that failed for ever")                                                   \
+    X(expired, "recipients whose time was over")                                                   \
+    X(deleted, "recipients deleted by an administrator")                                           \
+    X(quarantined, "recipients whose stored message is damaged")                                   \
+    X(ambiguous_resends, "attempts that may be a second delivery")                                 \
+    X(in_doubt, "attempts that ended in doubt")                                                    \
+    X(ingest_connections, "connections accepted")                                                  \
+    X(ingest_refused_space, "messages refused for want of space")                                  \
+    X(sessions_opened, "sessions opened to next hops")                                             \
+    X(sessions_reused, "messages sent on a session that had carried others")                       \
+    X(handshakes_full, "TLS handshakes in full")                                                   \
+    X(handshakes_resumed, "TLS handshakes by resumption")                                          \
+    X(handshakes_failed, "TLS handshakes that failed")                                             \
+    X(fallbacks_plaintext, "opportunistic sessions that went on without TLS")                      \
+    X(connect_failures, "addresses that could not be reached")                                     \
+    X(attempts, "addresses tried")
+
+struct ph_counters {
+#define PH_COUNTER_FIELD(name, help) _Atomic uint64_t name;
+    PH_COUNTERS(PH_COUNTER_FIELD)
+#undef PH_COUNTER_FIELD
+    _Atomic uint64_t queued;      // recipients, now
+    _Atomic uint64_t unscheduled; // recipients without a next event, now: must be 0
+    _Atomic uint64_t queued_in_doubt;
+    _Atomic uint64_t tls_held; // recipients in queues that wait for a TLS policy, now
+    _Atomic uint64_t refusals[PH_REASON_KIND_COUNT]; // deferrals and failures by reason
+    _Atomic uint64_t spool_groups;
+    _Atomic uint64_t spool_group_messages;
+    _Atomic uint64_t durable_writes;
+    _Atomic uint64_t chains_verified;
+    _Atomic uint64_t chains_cached;
+    _Atomic uint64_t connections_out; // now
+    _Atomic uint64_t connections_in;  // now
+    _Atomic uint64_t spool_health;    // enum ph_spool_health, now
+};
+
+// One writer: no locked instruction is needed.
+#define PH_COUNT(worker, name, amount)                                                             \
+    atomic_store_explicit(&(worker)->counters.name,                                                \
+                          atomic_load_explicit(&(worker)->counters.name, memory_order_relaxed) +   \
+                              (uint64_t)(amount),                                                  \
+                          memory_order_relaxed)
+#define PH_COUNT_SET(worker, name, value)                                                          \
+    atomic_store_explicit(&(worker)->counters.name, (uint64_t)(value), memory_order_relaxed)
+#define PH_COUNTER_READ(worker, name)                                                              \
+    atomic_load_explicit(&(worker)->counters.name, memory_order_relaxed)
+
+struct ph_worker {
+    uint16_t index;
+    struct ph_engine *engine;
+    struct ph_io *io;
+    struct ph_wheel wheel;
+    struct ph_mailbox mailbox;
+    struct ph_config *config; // referenced; changes between two turns only
+    struct ph_spool *spool;
+    struct ph_spool **adopted; // logs of workers that exist no more
+    size_t adopted_count;
+    struct ph_store store;
+    struct ph_tls_context *tls;
+    uint64_t clock_offset_ms; // schedule = monotonic + this: the wall clock at start, without jumps
+    uint64_t hash_seed;
+
+    struct ph_queue *queues; // uthash
+    struct ph_queue **queue_table;
+    uint32_t queue_table_len;
+    uint32_t queue_table_free;       // a hole may be found from here on
+    struct ph_site *sites;           // uthash
+    struct ph_home_site *home_sites; // uthash
+    TAILQ_HEAD(, ph_site) dirty_sites;
+    struct ph_timer sweep_timer;
+    uint32_t sweep_at; // message slot
+    uint64_t session_count;
+
+    struct ph_ingest_host *ingest;
+    struct ph_listener_set *listeners; // worker 0
+    TAILQ_HEAD(, ph_storing)
+    storing; // messages whose group isn't durable yet, or that wait for room
+    struct ph_buf log;
+
+    bool stopping;
+    bool stopped;
+    uint64_t stop_deadline_ms;
+    struct ph_counters counters;
+};
+
+// Milliseconds since 1970 on a clock that never jumps: what schedules, ages and expiries go by.
+uint64_t ph_worker_now_ms(const struct ph_worker *worker);
+uint64_t ph_worker_wall_ms(const struct ph_worker *worker); // the real date: logs, certificates
+uint64_t ph_worker_random(struct ph_worker *worker);
+// The log a message lives in: the worker's own, or an adopted one.
+struct ph_spool *ph_worker_spool_of(struct ph_worker *worker, uint64_t message_id);
+struct ph_worker *ph_worker_at(struct ph_worker *worker, uint16_t index);
+uint64_t ph_worker_next_session_id(struct ph_worker *worker);
+
+// One turn; returns the deadline for the wait that follows (ns; now or earlier: don't wait).
+uint64_t ph_worker_turn(struct ph_worker *worker);
+// One message more: accepted from a client (`connection`), or a notification of our own.
+// The engine's side of struct ph_ingest_host is in worker_ingest.c.
+enum ph_spool_result ph_worker_store_own(struct ph_worker *worker,
+                                         const struct ph_envelope *envelope, struct ph_str content);

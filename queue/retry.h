@@ -1,0 +1,24 @@
+// When to try again: Exchange's series for connections, TLS refusals and messages.
+#pragma once
+
+#include <stdint.h>
+
+struct ph_retry_intervals {
+    uint32_t glitch_count; // QueueGlitchRetryCount: brief outages, connections only
+    uint64_t glitch_ms;
+    uint32_t transient_count; // TransientFailureRetryCount
+    uint64_t transient_ms;
+    uint64_t later_ms;   // OutboundConnectionFailureRetryInterval
+    uint64_t message_ms; // MessageRetryInterval
+};
+
+enum ph_retry_kind {
+    PH_RETRY_CONNECTION, // glitch, then transient, then later
+    PH_RETRY_TLS,        // a policy refusal or DNS: transient, then later
+    PH_RETRY_MESSAGE,    // a 4xx to one message: always the message interval
+};
+
+// How long to wait after the failure number `failure_count` (1 is the first) of its kind. Up to
+// 10 % longer by `random`, never shorter than the interval.
+uint64_t ph_retry_delay_ms(const struct ph_retry_intervals *intervals, enum ph_retry_kind kind,
+                           uint32_t failure_count, uint64_t random);

@@ -1,0 +1,76 @@
+// One destination's account, kept by its home worker: who may connect, how many, and when not.
+// Pure: times come in, decisions go out. Grants end when their socket is closed, never by time.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/reason.h"
+#include "queue/retry.h"
+
+#define PH_WORKERS_MAX 256     // ours
+#define PH_SITE_PULL_BACKLOG 4 // so few messages are pulled home rather than given a connection
+#define PH_SITE_WINDOW_FIRST 4 // connections before the first has succeeded (Ramp)
+
+struct ph_site_waiter {
+    uint32_t backlog; // messages it said it has; 0: it doesn't wait
+};
+
+struct ph_site_account {
+    uint16_t home;
+    uint16_t worker_count;
+    uint32_t connections_max; // MaxConnections in force
+    bool ramp;
+    uint32_t window; // connections allowed now; ≤ connections_max
+    uint32_t open;   // granted and not yet released, all workers
+    uint32_t open_at_home;
+    uint32_t failure_count;    // consecutive connection failures
+    uint64_t backoff_until_ms; // 0: none
+    uint32_t epoch;            // rises with each back-off
+    struct ph_reason last_failure;
+    struct ph_site_waiter *waiters; // [worker_count]
+    uint16_t waiter_next;           // whose turn it is
+};
+
+enum ph_site_answer_kind {
+    PH_SITE_GRANT,   // one connection
+    PH_SITE_PULL,    // send up to `count` messages to the home
+    PH_SITE_WAIT,    // an answer comes when a connection is released
+    PH_SITE_BACKOFF, // not before `until_ms`
+};
+
+struct ph_site_answer {
+    enum ph_site_answer_kind kind;
+    uint32_t count;
+    uint64_t until_ms;
+    uint32_t epoch;
+};
+
+void ph_site_account_init(struct ph_site_account *account, uint16_t home, uint16_t worker_count,
+                          uint32_t connections_max, bool ramp);
+void ph_site_account_deinit(struct ph_site_account *account);
+
+// `worker` has `backlog` messages and would like to connect.
+struct ph_site_answer ph_site_account_ask(struct ph_site_account *account, uint16_t worker,
+                                          uint32_t backlog, uint64_t now_ms);
+// `worker` doesn't want one any more.
+void ph_site_account_withdraw(struct ph_site_account *account, uint16_t worker);
+
+enum ph_site_release {
+    PH_SITE_RELEASE_UNUSED,  // never connected, for no fault of the site
+    PH_SITE_RELEASE_GOOD,    // it carried something, or could have
+    PH_SITE_RELEASE_LIMITED, // 421 and the like: fewer connections
+    PH_SITE_RELEASE_DOWN,    // no host could be reached: back off
+};
+// A connection granted to `worker` is closed. `random` is for the jitter.
+void ph_site_account_release(struct ph_site_account *account, uint16_t worker,
+                             enum ph_site_release how, const struct ph_reason *reason,
+                             const struct ph_retry_intervals *intervals, uint64_t now_ms,
+                             uint64_t random);
+// A connection has become usable: the window opens, failures are forgotten.
+void ph_site_account_connected(struct ph_site_account *account);
+// The next waiting worker that may have a connection now, with its grant counted; false: none.
+PH_MUST_CHECK bool ph_site_account_next_grant(struct ph_site_account *account, uint64_t now_ms,
+                                              uint16_t *out_worker);
+// An administrator's word: try now.
+void ph_site_account_retry(struct ph_site_account *account);

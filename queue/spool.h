@@ -1,0 +1,210 @@
+// The spool: per worker a log of commit groups. What a ticket says is durable, is durable.
+//
+// Everything appended between two calls of ph_spool_flush shares one group (up to the group's
+// maximum size), and a group counts whole or not at all after a crash: so a message with its
+// state, or a DSN with the outcome that caused it, is atomic. docs/spool-format.md has the bytes.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/buf.h"
+#include "base/io.h"
+#include "base/reason.h"
+#include "queue/content.h"
+#include "smtp/envelope.h"
+
+#define PH_SPOOL_INLINE_BYTES_MAX ((size_t)64 << 10)  // larger contents go into extents
+#define PH_SPOOL_EXTENT_BYTES_MAX ((size_t)256 << 10) // one extent
+
+// id = log number (16 bits), sequence (48 bits): it never changes and isn't the location.
+#define PH_MESSAGE_ID_LOG(id) ((uint16_t)((id) >> 48))
+#define PH_MESSAGE_ID_TEXT_MAX 24
+char *ph_message_id_format(uint64_t id, char out[PH_MESSAGE_ID_TEXT_MAX]); // 16 hex digits
+PH_MUST_CHECK bool ph_message_id_parse(struct ph_str text, uint64_t *out_id);
+
+// Where a message's record stands. 12 bytes in memory per queued message.
+struct ph_spool_location {
+    uint32_t segment; // number within its log
+    uint32_t offset;
+    uint32_t len; // of the record with an inline content
+};
+
+// Waits for the group that holds what it was given with. result: 0 durable; -ENOSPC, -EIO: it will
+// not be (nothing of it remains after a crash either).
+struct ph_spool_ticket {
+    struct ph_op op;
+    STAILQ_ENTRY(ph_spool_ticket) link; // the spool's own
+};
+
+enum ph_recipient_state {
+    PH_QUEUED_WAITING,   // never attempted, or to be attempted again
+    PH_QUEUED_DELIVERED, // terminal from here on
+    PH_QUEUED_FAILED,
+    PH_QUEUED_EXPIRED,
+    PH_QUEUED_DELETED,
+};
+
+// What became of one recipient in one attempt.
+struct ph_outcome_record {
+    uint32_t recipient; // index
+    enum ph_recipient_state state;
+    bool in_doubt;     // the attempt that ended so left it in doubt; the next one is ambiguous
+    uint16_t attempts; // so far
+    uint64_t due_ms;   // WAITING: when to try again (wall clock)
+    enum ph_reason_kind kind;
+    uint16_t code;
+    struct ph_status status;
+    struct ph_str text; // bounded to 480 bytes by the spool
+};
+
+struct ph_spool;
+
+struct ph_spool_options {
+    struct ph_io *io;
+    const char *directory;     // SpoolDir
+    uint16_t log;              // number of this log
+    bool adopted;              // append state only: this log belongs to no worker of its own now
+    bool durability_os;        // Durability = os: written, not synced
+    uint64_t outcome_delay_ns; // OutcomeSyncDelay
+    uint64_t message_segment_bytes; // 64 MiB; small in tests
+    uint64_t state_segment_bytes;
+    uint64_t min_free_percent; // MinFreeSpace
+    size_t content_memory_max; // fresh contents kept in memory
+};
+
+// One live message found by recovery. Borrowed for the call.
+struct ph_spool_recovered_recipient {
+    struct ph_str domain; // A-labels
+    enum ph_recipient_state state;
+    bool in_doubt; // an ATTEMPT without OUTCOME, or one recorded as in doubt
+    uint16_t attempts;
+    uint64_t due_ms; // 0: at once
+    enum ph_reason_kind kind;
+};
+struct ph_spool_recovered {
+    uint64_t id;
+    struct ph_spool_location location;
+    uint64_t arrival_ms;
+    uint64_t expiry_ms;
+    uint64_t size; // of the content
+    uint8_t priority;
+    bool delay_notified;
+    struct ph_str sender;
+    const struct ph_spool_recovered_recipient *recipients;
+    uint32_t recipient_count;
+};
+typedef void ph_spool_on_recovered(void *owner, const struct ph_spool_recovered *message);
+
+struct ph_spool_recovery_report {
+    uint64_t messages;
+    uint64_t quarantined_records; // damaged below the durable mark: set aside, reported
+    uint64_t quarantined_bytes;
+    uint64_t torn_bytes; // at or after the durable mark: never acknowledged
+    char detail[256];
+};
+
+// The directory: made when missing, locked (waiting up to lock_timeout_ms for a predecessor's last
+// writes), its format version checked. `log_count` in: workers; out: logs that exist (≥ workers).
+struct ph_spool_directory;
+int ph_spool_directory_open(struct ph_io *io, const char *path, uint64_t lock_timeout_ms,
+                            uint16_t *log_count, struct ph_spool_directory **out,
+                            struct ph_buf *error);
+void ph_spool_directory_close(struct ph_spool_directory *directory);
+
+// Opens or creates one log and recovers it, calling back for each live message, in order of id.
+// Runs synchronously over ph_io_finish. 0 or a negative errno with a sentence.
+int ph_spool_open(const struct ph_spool_options *options, ph_spool_on_recovered *on_recovered,
+                  void *owner, struct ph_spool_recovery_report *out_report, struct ph_spool **out,
+                  struct ph_buf *error);
+// Writes out what is pending (synchronously), seals, closes. NULL accepted.
+void ph_spool_close(struct ph_spool *spool);
+
+enum ph_spool_result {
+    PH_SPOOL_OK,
+    PH_SPOOL_FULL,   // space: answer 452 4.3.1
+    PH_SPOOL_FAILED, // the log can't be written (health): answer 451 4.3.0
+    PH_SPOOL_BUSY,   // the group's maximum is reached: flush, and try in a later turn
+};
+
+struct ph_spool_append_options {
+    const struct ph_envelope *envelope;
+    struct ph_str content;                // inline, at most PH_SPOOL_INLINE_BYTES_MAX; copied
+    struct ph_spool_writer *take_extents; // or a finished writer
+    bool attempt; // an attempt will follow at once: the ATTEMPT record rides along as a flag
+};
+// Joins the group being gathered. The ticket's operation completes when it is durable.
+// `out_content` is a reference for the caller, NULL where the content went into extents or memory
+// is short.
+PH_MUST_CHECK enum ph_spool_result
+ph_spool_append(struct ph_spool *spool, struct ph_spool_ticket *ticket,
+                const struct ph_spool_append_options *options, uint64_t *out_id,
+                struct ph_spool_location *out_location, struct ph_content **out_content);
+
+// The id the next ph_spool_append will give (for the Received header).
+uint64_t ph_spool_next_id(const struct ph_spool *spool);
+
+// Large contents: bytes become durable extents before the record that names them.
+struct ph_spool_writer;
+PH_MUST_CHECK enum ph_spool_result ph_spool_writer_create(struct ph_spool *spool,
+                                                          struct ph_spool_writer **out);
+// `bytes` are borrowed until the ticket is stepped; at most PH_SPOOL_EXTENT_BYTES_MAX, one at a
+// time.
+PH_MUST_CHECK enum ph_spool_result ph_spool_writer_append(struct ph_spool_writer *writer,
+                                                          struct ph_spool_ticket *ticket,
+                                                          struct ph_str bytes);
+uint64_t ph_spool_writer_bytes(const struct ph_spool_writer *writer);
+void ph_spool_writer_abandon(struct ph_spool_writer *writer); // nothing pending; NULL accepted
+
+// State. Tickets may be NULL where nobody waits. These never fail for want of space (a reserve is
+// kept); what can't be written is kept in memory and written to the next segment.
+void ph_spool_attempt(struct ph_spool *spool, struct ph_spool_ticket *ticket, uint64_t id,
+                      const uint32_t *recipients, uint32_t recipient_count);
+void ph_spool_outcome(struct ph_spool *spool, struct ph_spool_ticket *ticket, uint64_t id,
+                      const struct ph_outcome_record *outcome);
+void ph_spool_delay_notified(struct ph_spool *spool, uint64_t id);
+// Every recipient is terminal: the message's space may be used again once this is durable.
+void ph_spool_done(struct ph_spool *spool, struct ph_spool_ticket *ticket, uint64_t id,
+                   const struct ph_spool_location *location);
+
+// Reads a message back. `load->content` is the caller's reference when op's result is 0; -EBADMSG:
+// damaged, quarantined and reported.
+struct ph_spool_load {
+    struct ph_op op;
+    struct ph_content *content;
+    void *work; // the spool's own
+};
+void ph_spool_load(struct ph_spool *spool, struct ph_spool_load *load, uint64_t id,
+                   const struct ph_spool_location *location);
+
+// Starts the group that was gathered, if one may start now: messages at once when no group is in
+// flight, state alone after outcome_delay_ns. Returns when it wants to be called again (ns;
+// PH_NEVER). Called once per turn, and once more before waiting.
+uint64_t ph_spool_flush(struct ph_spool *spool, uint64_t now_ns);
+
+enum ph_spool_health {
+    PH_SPOOL_HEALTHY,
+    PH_SPOOL_DEGRADED, // a segment was poisoned; going on in another
+    PH_SPOOL_STOPPED,  // no more mail is accepted; deliveries go on
+};
+struct ph_spool_stats {
+    enum ph_spool_health health;
+    bool full; // below MinFreeSpace
+    uint64_t groups;
+    uint64_t group_messages; // messages in them
+    uint64_t group_records;
+    uint64_t bytes;
+    uint64_t messages_live;
+    uint64_t segments;
+    uint64_t segments_free;
+    uint64_t content_bytes; // in memory
+    uint64_t poisoned;
+};
+struct ph_spool_stats ph_spool_stats(const struct ph_spool *spool);
+
+// Offline: `posthaste spool check` and `dump`. Both need the lock. `report` gets lines of text, or
+// of JSON. check: 0 sound, 1 damaged.
+int ph_spool_check(struct ph_io *io, const char *directory, bool json, struct ph_buf *report);
+int ph_spool_dump(struct ph_io *io, const char *directory, bool json, bool with_content,
+                  struct ph_buf *report);

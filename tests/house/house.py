@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""Holds the tree to its own rules: room arrows, mirrored tests, calls we have a better form for."""
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+MAY_INCLUDE = {
+    "base": set(),
+    "dns": {"base"},
+    "tls": {"base", "dns"},
+    "smtp": {"base", "tls"},
+    "queue": {"base", "smtp"},
+    "config": {"base", "dns", "smtp", "tls"},
+    "engine": {"base", "dns", "tls", "smtp", "queue", "config"},
+}
+SMTP_OF_TLS = {"tls/gate.h", "tls/policy.h", "tls/facts.h"}
+MIRRORED = {"base", "dns", "tls", "smtp", "queue", "config"}
+REFUSED = {
+    "strcpy": "ph_str_copy", "strcat": "ph_buf_append", "sprintf": "snprintf or ph_buf_printf",
+    "strtok": "ph_str_cut", "rand": "ph_io_random", "time": "ph_io.wall_ms", "gets": "ph_io_recv_next",
+    "system": "nothing: no subprocesses", "popen": "nothing: no subprocesses",
+}
+CALL = re.compile(r"(?<![\w.>])(" + "|".join(REFUSED) + r")\s*\(")
+
+faults = []
+for room, allowed in MAY_INCLUDE.items():
+    for path in sorted((ROOT / room).glob("*.[ch]")):
+        name = path.relative_to(ROOT)
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            included = re.match(r'#include "((\w+)/[^"]+)"', line)
+            if included:
+                whole, other = included.groups()
+                if other != room and other not in allowed:
+                    faults.append(f"{name}:{number}: room {room} may not know {other}")
+                elif room == "smtp" and other == "tls" and whole not in SMTP_OF_TLS:
+                    faults.append(f"{name}:{number}: of tls, smtp may know the clearance only")
+            code = line.split("//")[0]
+            for call in CALL.findall(code):
+                faults.append(f"{name}:{number}: {call}() is refused; use {REFUSED[call]}")
+            if "TODO" in line or "FIXME" in line:
+                faults.append(f"{name}:{number}: a promise left in the code")
+        if path.suffix == ".c" and room in MIRRORED:
+            mirror = ROOT / "tests" / room / f"{path.stem}_test.c"
+            if not mirror.exists():
+                faults.append(f"{name}: no {mirror.relative_to(ROOT)}")
+print("\n".join(faults) if faults else "house: in order")
+sys.exit(1 if faults else 0)

@@ -1,0 +1,47 @@
+#include "queue/retry.h"
+
+#include <criterion/criterion.h>
+
+#define MINUTE UINT64_C(60000)
+
+static const struct ph_retry_intervals defaults = {
+    .glitch_count = 4,
+    .glitch_ms = MINUTE,
+    .transient_count = 6,
+    .transient_ms = 5 * MINUTE,
+    .later_ms = 10 * MINUTE,
+    .message_ms = 15 * MINUTE,
+};
+
+// EXCHANGE semantics 4: minutes of the attempts after a first failure at minute 0.
+Test(retry, series_of_exchange)
+{
+    static const struct {
+        enum ph_retry_kind kind;
+        uint64_t minutes[13];
+    } rows[] = {
+        {PH_RETRY_CONNECTION, {1, 2, 3, 4, 9, 14, 19, 24, 29, 34, 44, 54, 64}},
+        {PH_RETRY_TLS, {5, 10, 15, 20, 25, 30, 40, 50, 60, 70, 80, 90, 100}},
+        {PH_RETRY_MESSAGE, {15, 30, 45, 60, 75, 90, 105, 120, 135, 150, 165, 180, 195}},
+    };
+
+    for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+        uint64_t at_ms = 0;
+
+        for (uint32_t i = 0; i < 13; i++) {
+            at_ms += ph_retry_delay_ms(&defaults, rows[row].kind, i + 1, 0);
+            cr_assert_eq(at_ms, rows[row].minutes[i] * MINUTE, "row %zu, failure %u: %llu ms", row,
+                         i + 1, (unsigned long long)at_ms);
+        }
+    }
+}
+
+Test(retry, jitter_is_at_most_a_tenth_and_never_early)
+{
+    for (uint64_t random = 0; random < 100000; random += 37) {
+        uint64_t delay_ms = ph_retry_delay_ms(&defaults, PH_RETRY_TLS, 1, random);
+
+        cr_assert_geq(delay_ms, 5 * MINUTE);
+        cr_assert_leq(delay_ms, 5 * MINUTE + 5 * MINUTE / 10);
+    }
+}

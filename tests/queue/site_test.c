@@ -1,0 +1,109 @@
+#include "queue/site.h"
+
+#include <criterion/criterion.h>
+
+static const struct ph_retry_intervals intervals = {
+    .glitch_count = 4,
+    .glitch_ms = 60000,
+    .transient_count = 6,
+    .transient_ms = 300000,
+    .later_ms = 600000,
+    .message_ms = 900000,
+};
+
+static struct ph_reason down(void)
+{
+    return ph_reason_make(PH_REASON_CONNECT_REFUSED, "mx1.example.net refused the connection");
+}
+
+Test(site, grants_never_exceed_the_limit)
+{
+    struct ph_site_account account;
+    uint16_t worker;
+    int granted = 0;
+
+    ph_site_account_init(&account, 0, 4, 10, false);
+    for (int i = 0; i < 100; i++) {
+        granted += ph_site_account_ask(&account, (uint16_t)(i % 4), 1000, 0).kind == PH_SITE_GRANT;
+    }
+    cr_assert_eq(granted, 10);
+    cr_assert_eq(account.open, 10);
+    cr_assert_not(ph_site_account_next_grant(&account, 0, &worker));
+    ph_site_account_deinit(&account);
+}
+
+Test(site, a_released_connection_goes_to_the_waiting_in_turn)
+{
+    struct ph_site_account account;
+    struct ph_reason reason = down();
+    uint16_t first;
+    uint16_t second;
+
+    ph_site_account_init(&account, 0, 3, 3, false);
+    for (int i = 0; i < 3; i++) {
+        cr_assert_eq(ph_site_account_ask(&account, 0, 100, 0).kind, PH_SITE_GRANT);
+    }
+    cr_assert_eq(ph_site_account_ask(&account, 1, 100, 0).kind, PH_SITE_WAIT);
+    cr_assert_eq(ph_site_account_ask(&account, 2, 100, 0).kind, PH_SITE_WAIT);
+    ph_site_account_release(&account, 0, PH_SITE_RELEASE_GOOD, &reason, &intervals, 0, 0);
+    ph_site_account_release(&account, 0, PH_SITE_RELEASE_GOOD, &reason, &intervals, 0, 0);
+    cr_assert(ph_site_account_next_grant(&account, 0, &first));
+    cr_assert(ph_site_account_next_grant(&account, 0, &second));
+    cr_assert_neq(first, second);
+    cr_assert_not(ph_site_account_next_grant(&account, 0, &first));
+    ph_site_account_deinit(&account);
+}
+
+Test(site, a_cold_site_and_a_narrow_one_are_served_at_home)
+{
+    struct ph_site_account wide;
+    struct ph_site_account narrow;
+
+    ph_site_account_init(&wide, 0, 2, 20, false);
+    ph_site_account_init(&narrow, 0, 2, 1, false);
+    cr_assert_eq(ph_site_account_ask(&wide, 1, 1, 0).kind, PH_SITE_PULL);
+    cr_assert_eq(ph_site_account_ask(&wide, 1, 1000, 0).kind, PH_SITE_GRANT);
+    cr_assert_eq(ph_site_account_ask(&narrow, 1, 1000, 0).kind, PH_SITE_PULL);
+    cr_assert_eq(ph_site_account_ask(&narrow, 0, 1000, 0).kind, PH_SITE_GRANT);
+    ph_site_account_deinit(&wide);
+    ph_site_account_deinit(&narrow);
+}
+
+Test(site, failures_under_way_together_are_one_failure)
+{
+    struct ph_site_account account;
+    struct ph_reason reason = down();
+    struct ph_site_answer answer;
+
+    ph_site_account_init(&account, 0, 1, 5, false);
+    for (int i = 0; i < 5; i++) {
+        cr_assert_eq(ph_site_account_ask(&account, 0, 9, 1000).kind, PH_SITE_GRANT);
+    }
+    for (int i = 0; i < 5; i++) {
+        ph_site_account_release(&account, 0, PH_SITE_RELEASE_DOWN, &reason, &intervals, 1000, 0);
+    }
+    cr_assert_eq(account.failure_count, 1);
+    cr_assert_eq(account.epoch, 1);
+    answer = ph_site_account_ask(&account, 0, 9, 60999);
+    cr_assert_eq(answer.kind, PH_SITE_BACKOFF);
+    cr_assert_eq(answer.until_ms, 61000);
+    cr_assert_eq(ph_site_account_ask(&account, 0, 9, 61000).kind, PH_SITE_GRANT);
+    ph_site_account_deinit(&account);
+}
+
+Test(site, the_window_opens_with_success_and_halves_with_421)
+{
+    struct ph_site_account account;
+    struct ph_reason reason = down();
+
+    ph_site_account_init(&account, 0, 1, 20, true);
+    cr_assert_eq(account.window, PH_SITE_WINDOW_FIRST);
+    for (int i = 0; i < 50; i++) {
+        ph_site_account_connected(&account);
+    }
+    cr_assert_eq(account.window, 20);
+    cr_assert_eq(ph_site_account_ask(&account, 0, 9, 0).kind, PH_SITE_GRANT);
+    ph_site_account_release(&account, 0, PH_SITE_RELEASE_LIMITED, &reason, &intervals, 0, 0);
+    cr_assert_eq(account.window, 10);
+    ph_site_account_deinit(&account);
+}

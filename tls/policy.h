@@ -1,0 +1,75 @@
+// All demands on one delivery's TLS, combined: the strictest wins, each with its source. Plain C.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/str.h"
+
+// In order of strictness, and zero is the strictest (RequireTLS alone is EncryptionOnly).
+enum ph_tls_level {
+    PH_TLS_DOMAIN_VALIDATION,      // chain, revocation and name
+    PH_TLS_CERTIFICATE_VALIDATION, // chain and revocation
+    PH_TLS_ENCRYPTION_ONLY,        // any certificate
+    PH_TLS_OPPORTUNISTIC,          // TLS where offered, plaintext otherwise
+    PH_TLS_NEVER,                  // IgnoreSTARTTLS: STARTTLS is never sent
+};
+
+enum ph_tls_name_source {
+    PH_TLS_NAME_TLSDOMAIN, // TlsDomain where given, else the recipient's domain
+    PH_TLS_NAME_RECIPIENT,
+    PH_TLS_NAME_HOST, // the MX or smart host's name
+};
+
+enum ph_tls_common_name {
+    PH_TLS_COMMON_NAME_NEVER,
+    PH_TLS_COMMON_NAME_FALLBACK, // where the certificate has no dNSName
+    PH_TLS_COMMON_NAME_ALWAYS,
+};
+
+enum ph_tls_fallback {
+    PH_TLS_FALLBACK_DEFER,
+    PH_TLS_FALLBACK_PLAINTEXT,
+};
+
+struct ph_trust; // tls/trust.h: roots and CRLs, immutable, shared by threads
+
+// Pins: SHA-256 of the leaf's SubjectPublicKeyInfo; any match is needed when there are some.
+struct ph_tls_pin {
+    uint8_t spki_sha256[32];
+};
+
+// The policy of a connector, immutable, owned by the configuration snapshot; strings too.
+struct ph_tls_policy {
+    enum ph_tls_level level;
+    bool mutual;                   // Domain Security for listed domains: see domain_secure
+    bool domain_secure;            // DomainSecureEnabled and the recipient's domain is listed
+    bool domain_secure_misrouted;  // listed, but this connector isn't DomainSecureEnabled
+    bool requiretls;               // this message asks for it (RFC 8689)
+    bool credentials_exact_host;   // BasicAuthRequireTLS: the smart host's exact name
+    bool credentials_in_clear;     // BasicAuth: AUTH may go without TLS
+    enum ph_tls_fallback fallback; // opportunistic, when STARTTLS was offered and then failed
+    enum ph_tls_name_source name_source;
+    enum ph_tls_common_name common_name;
+    const struct ph_str *tls_domains; // TlsDomain: "mx.contoso.com", "*.contoso.com"
+    size_t tls_domain_count;
+    const struct ph_tls_pin *pins;
+    size_t pin_count;
+    bool revocation_unknown_accept; // RevocationUnknown = accept
+    uint16_t version_min;           // 0x0303 by default
+    bool report;                    // Mode = report
+    enum ph_tls_level report_floor; // enforced instead of `level` where `report`
+    struct ph_trust *trust;         // chain validation goes by it; NULL where no level needs one
+    struct ph_str source;           // "posthaste.conf:31 SendConnector contoso"
+};
+
+const char *ph_tls_level_name(enum ph_tls_level level); // "DomainValidation", …
+// The level in force: in report mode the floor, unless what isn't reported demands more.
+enum ph_tls_level ph_tls_policy_level(const struct ph_tls_policy *policy);
+// Must STARTTLS succeed? (RequireTLS, a level, Domain Security, REQUIRETLS.)
+bool ph_tls_policy_forces(const struct ph_tls_policy *policy);
+// Does a judgement need a chain verdict?
+bool ph_tls_policy_needs_chain(const struct ph_tls_policy *policy);
+// Do two policies demand the same of a session to the same recipient domain?
+bool ph_tls_policy_eq(const struct ph_tls_policy *a, const struct ph_tls_policy *b);

@@ -1,0 +1,76 @@
+// Handshake and stream of one TLS connection over memory buffers → bytes to send, plaintext, facts.
+// No sockets and no clock: bytes come in by feed, go out by output.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/reason.h"
+#include "base/str.h"
+#include "tls/facts.h"
+
+struct ph_tls_session;
+struct ph_tls_context; // one per worker: SSL_CTX for client side, buffer pool, tickets, chain cache
+struct ph_tls_server;  // one certificate with its SSL_CTX for the receive side; immutable, shared
+struct ph_tls_identity; // our client certificate and key; immutable, shared
+struct ph_ticket;
+
+struct ph_tls_context_options {
+    uint64_t (*now_s)(void *owner); // wall clock in seconds, the engine's or the simulator's
+    void *owner;
+    size_t chain_cache_max; // verdicts kept; 0: no cache
+    size_t ticket_max;      // tickets kept; 0: no resumption
+};
+
+struct ph_tls_context *ph_tls_context_create(const struct ph_tls_context_options *options);
+void ph_tls_context_destroy(struct ph_tls_context *context);
+
+struct ph_tls_client_options {
+    uint64_t session_id;
+    struct ph_str sni;            // the host's name; empty for an IP literal: no SNI then
+    struct ph_str resumption_key; // what was sent + host: tickets are kept under it; empty: none
+    const struct ph_tls_identity *identity; // NULL: none
+    uint16_t version_min;
+    struct ph_str groups; // TlsGroups as configured, "" for the default
+};
+
+// Never NULL.
+struct ph_tls_session *ph_tls_session_connect(struct ph_tls_context *context,
+                                              const struct ph_tls_client_options *options);
+struct ph_tls_session *ph_tls_session_accept(const struct ph_tls_server *server,
+                                             uint64_t session_id);
+void ph_tls_session_destroy(struct ph_tls_session *session); // NULL accepted
+
+enum ph_tls_result {
+    PH_TLS_MORE,   // more bytes from the peer are needed
+    PH_TLS_OK,     // the handshake is complete; or `out` holds plaintext
+    PH_TLS_CLOSED, // the peer ended the stream properly (close_notify)
+    PH_TLS_FAILED, // ph_tls_session_failure says why; output may still hold an alert
+};
+
+// Bytes from the network; copied.
+void ph_tls_session_feed(struct ph_tls_session *session, struct ph_str bytes);
+// Goes on with the handshake as far as the bytes fed allow. OK: facts are there.
+PH_MUST_CHECK enum ph_tls_result ph_tls_session_handshake(struct ph_tls_session *session);
+// Appends plaintext that has arrived to `out` (at most `max` bytes a call).
+PH_MUST_CHECK enum ph_tls_result ph_tls_session_read(struct ph_tls_session *session,
+                                                     struct ph_buf *out, size_t max);
+// Encrypts all of `plain` into the output.
+PH_MUST_CHECK enum ph_tls_result ph_tls_session_write(struct ph_tls_session *session,
+                                                      struct ph_str plain);
+void ph_tls_session_close(struct ph_tls_session *session); // puts close_notify into the output
+// What is to be sent; the caller consumes it, or swaps the buffer with an empty one of its own.
+struct ph_buf *ph_tls_session_output(struct ph_tls_session *session);
+
+// Valid once the handshake returned OK; borrowed, lives as long as the session. starttls_offered
+// is set by the caller.
+struct ph_tls_facts *ph_tls_session_facts(struct ph_tls_session *session);
+// For people and logs: library reason, versions, alert. Valid after FAILED.
+const char *ph_tls_session_failure(const struct ph_tls_session *session);
+// The peer refused for want of our certificate (alert certificate_required and the like).
+bool ph_tls_session_wants_certificate(const struct ph_tls_session *session);
+// True until a first byte of plaintext was read: a fatal alert then is the handshake's (TLS 1.3
+// delivers 'certificate required' late).
+bool ph_tls_session_unconfirmed(const struct ph_tls_session *session);

@@ -1,0 +1,25 @@
+// Chain, validity, purpose, algorithms, revocation → a verdict (EXCHANGE semantics a–f of
+// docs/TLS.md, RFC 5280); names are tls/identity's.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/str.h"
+#include "tls/facts.h"
+#include "tls/session.h"
+
+struct ph_trust;
+
+// The verdict on `chain` against `trust` now; from the worker's cache where an equal question was
+// answered before and its dates still hold (a cache makes a verdict cheaper, never different).
+// Borrowed: valid until the next call for this context.
+const struct ph_chain_verdict *ph_verify_chain(struct ph_tls_context *context,
+                                               const struct ph_chain *chain,
+                                               const struct ph_trust *trust, uint64_t wall_ms);
+
+struct ph_verify_stats {
+    uint64_t full;   // verified in full
+    uint64_t cached; // answered by the cache
+};
+struct ph_verify_stats ph_verify_stats(const struct ph_tls_context *context);
