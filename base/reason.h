@@ -70,6 +70,8 @@
     X(RCPT_REJECTED, "rcpt-rejected", 0, "", "the host refused the recipient")                     \
     X(DATA_REJECTED, "data-rejected", 0, "", "the host refused the message")                       \
     X(SMTPUTF8_UNSUPPORTED, "smtputf8-unsupported", 553, "5.6.7", "the next hop lacks SMTPUTF8")   \
+    X(REQUIRETLS_UNSUPPORTED, "requiretls-unsupported", 550, "5.7.30",                             \
+      "the next hop lacks REQUIRETLS")                                                             \
     X(EIGHTBIT_UNSUPPORTED, "8bit-unsupported", 554, "5.6.3", "the next hop lacks 8BITMIME")       \
     X(IN_DOUBT, "in-doubt", 451, "4.4.2", "the connection broke before the final reply was read")  \
     X(SPOOL_DAMAGED, "spool-damaged", 554, "5.3.0", "the stored message is damaged")               \

@@ -26,7 +26,8 @@ struct ph_chain {
     int64_t not_after_s;
     const char **dns_names; // dNSName SANs that are well-formed host names, lower case
     size_t dns_name_count;
-    bool has_dns_names; // also when none of them was well-formed
+    bool has_dns_names;                      // also when none of them was well-formed
+    void (*destroy)(struct ph_chain *chain); // the maker's; runs after the last release
     void *certificates; // tls/verify's own (DER buffers of the presented chain)
 };
 
@@ -70,6 +71,7 @@ struct ph_tls_facts {
     uint64_t handshake_us; // CPU-independent wall time, for logs; 0 in the simulator
 };
 
+struct ph_tls_facts ph_tls_facts_plaintext(uint64_t session_id, bool starttls_offered);
 const char *ph_tls_version_name(uint16_t version);             // "TLS1.3"
 const char *ph_revocation_name(enum ph_revocation revocation); // "not-checked", …
 void ph_chain_retain(struct ph_chain *chain);

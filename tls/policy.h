@@ -61,6 +61,7 @@ struct ph_tls_policy {
     bool report;                    // Mode = report
     enum ph_tls_level report_floor; // enforced instead of `level` where `report`
     struct ph_trust *trust;         // chain validation goes by it; NULL where no level needs one
+    uint64_t trust_id;              // of `trust`; 0 where there is none
     struct ph_str source;           // "posthaste.conf:31 SendConnector contoso"
 };
 

@@ -1,0 +1,406 @@
+// Facts × policy → a clearance, or a reasoned refusal.
+#include "tls/gate.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tls/identity.h"
+
+#define PH_GATE_REFERENCES_MAX 32 // names of one TlsDomain that are compared; config refuses more
+#define PH_GATE_NAMES_SHOWN 3     // of a certificate, in a sentence
+
+struct ph_clearance {
+    enum ph_clearance_kind kind;
+    uint64_t session_id;
+};
+
+enum stage {
+    STAGE_SESSION, // the handshake is done, the second EHLO isn't
+    STAGE_ENVELOPE,
+    STAGE_CREDENTIALS,
+};
+
+// A judgement in progress: what every step needs, and the refusal it may end in.
+struct judgement {
+    const struct ph_tls_policy *policy;
+    const struct ph_gate_subject *subject;
+    enum stage stage;
+    enum ph_tls_level level;
+    char host[PH_REASON_SENTENCE_MAX / 2]; // "mx1.example.org (192.0.2.7)"
+    const char *demand;                    // what the policy asks for, in words
+    struct ph_reason *out_reason;
+};
+
+// Each step returns true when it has nothing against the session.
+static bool check_routing(struct judgement *j);
+static bool check_encryption(struct judgement *j);
+static bool check_version(struct judgement *j);
+static bool check_chain(struct judgement *j);
+static bool check_revocation(struct judgement *j);
+static bool check_pins(struct judgement *j);
+static bool check_names(struct judgement *j);
+static bool check_mutual(struct judgement *j);
+static bool check_requiretls(struct judgement *j);
+
+static const char *demand_of(const struct judgement *j)
+{
+    const char *demand = "no TLS";
+
+    if (j->policy->domain_secure) {
+        demand = "Domain Security (mutual TLS)";
+    } else if (j->policy->requiretls) {
+        demand = "REQUIRETLS";
+    } else if (j->level == PH_TLS_DOMAIN_VALIDATION) {
+        demand = "RequireTLS with DomainValidation";
+    } else if (j->level == PH_TLS_CERTIFICATE_VALIDATION) {
+        demand = "RequireTLS with CertificateValidation";
+    } else if (j->level == PH_TLS_ENCRYPTION_ONLY) {
+        demand = "RequireTLS";
+    } else if (j->policy->credentials_exact_host) {
+        demand = "BasicAuthRequireTLS";
+    }
+    return demand;
+}
+
+static bool judge(const struct ph_tls_policy *policy, const struct ph_gate_subject *subject,
+                  enum stage stage, struct ph_reason *out_reason)
+{
+    struct judgement j = {
+        .policy = policy,
+        .subject = subject,
+        .stage = stage,
+        .level = ph_tls_policy_level(policy),
+        .out_reason = out_reason,
+    };
+
+    j.demand = demand_of(&j);
+    if (subject->host.len > 0) {
+        snprintf(j.host, sizeof(j.host), "%.*s (%.*s)", PH_STR_ARG(subject->host),
+                 PH_STR_ARG(subject->address));
+    } else {
+        snprintf(j.host, sizeof(j.host), "%.*s", PH_STR_ARG(subject->address));
+    }
+    // The chain comes before the name: an expired certificate is not called a wrong one.
+    return check_routing(&j) && check_encryption(&j) && check_version(&j) && check_chain(&j) &&
+           check_revocation(&j) && check_pins(&j) && check_names(&j) && check_mutual(&j) &&
+           check_requiretls(&j);
+}
+
+enum ph_gate_result ph_gate_judge_session(const struct ph_tls_policy *policy,
+                                          const struct ph_gate_subject *subject,
+                                          struct ph_reason *out_reason)
+{
+    return judge(policy, subject, STAGE_SESSION, out_reason) ? PH_GATE_CLEARED : PH_GATE_REFUSED;
+}
+
+enum ph_gate_result ph_gate_judge(const struct ph_tls_policy *policy,
+                                  const struct ph_gate_subject *subject,
+                                  enum ph_clearance_kind kind, struct ph_clearance **out_clearance,
+                                  struct ph_reason *out_reason)
+{
+    enum stage stage = kind == PH_CLEARANCE_ENVELOPE ? STAGE_ENVELOPE : STAGE_CREDENTIALS;
+    struct ph_clearance *clearance;
+
+    PH_CHECK(subject->facts->session_id != 0);
+    if (!judge(policy, subject, stage, out_reason)) {
+        return PH_GATE_REFUSED;
+    }
+    clearance = ph_alloc(sizeof(*clearance));
+    clearance->kind = kind;
+    clearance->session_id = subject->facts->session_id;
+    *out_clearance = clearance;
+    return PH_GATE_CLEARED;
+}
+
+bool ph_clearance_spend(struct ph_clearance *clearance, enum ph_clearance_kind kind,
+                        uint64_t session_id)
+{
+    bool valid = clearance->kind == kind && clearance->session_id == session_id;
+
+    free(clearance);
+    return valid;
+}
+
+void ph_clearance_destroy(struct ph_clearance *clearance)
+{
+    free(clearance);
+}
+
+const char *ph_gate_verified_by(const struct ph_tls_policy *policy,
+                                const struct ph_gate_subject *subject)
+{
+    const char *verified_by = "none";
+
+    if (subject->facts->encrypted && ph_tls_policy_needs_chain(policy)) {
+        if (policy->domain_secure) {
+            verified_by = "mutual";
+        } else if (ph_tls_policy_level(policy) == PH_TLS_DOMAIN_VALIDATION ||
+                   policy->credentials_exact_host || policy->requiretls) {
+            verified_by = "chain+name";
+        } else {
+            verified_by = "chain";
+        }
+    }
+    return verified_by;
+}
+
+// --- The steps, in the order they are taken
+// -------------------------------------------------------
+
+static bool check_routing(struct judgement *j)
+{
+    if (j->policy->domain_secure_misrouted) {
+        *j->out_reason = ph_reason_make(
+            PH_REASON_DOMAIN_SECURE_MISROUTED,
+            "%.*s is in TLSSendDomainSecureList, but connector %.*s has no DomainSecureEnabled; "
+            "set it there, or take the domain off the list",
+            PH_STR_ARG(j->subject->recipient_domain), PH_STR_ARG(j->subject->connector));
+        return false;
+    }
+    return true;
+}
+
+static bool check_encryption(struct judgement *j)
+{
+    const struct ph_tls_facts *facts = j->subject->facts;
+    bool forced = ph_tls_policy_forces(j->policy);
+
+    if (facts->encrypted) {
+        return true;
+    }
+    if (forced && facts->starttls_offered) {
+        *j->out_reason = ph_reason_make(PH_REASON_STARTTLS_REFUSED,
+                                        "connector %.*s demands %s; %s offered STARTTLS, but the "
+                                        "session is not encrypted",
+                                        PH_STR_ARG(j->subject->connector), j->demand, j->host);
+        return false;
+    }
+    if (forced) {
+        *j->out_reason = ph_reason_make(
+            PH_REASON_TLS_NOT_OFFERED,
+            "STARTTLS is required to send mail: connector %.*s demands %s; %s does not offer "
+            "STARTTLS; its operator must enable it, or the connector's RequireTLS must go",
+            PH_STR_ARG(j->subject->connector), j->demand, j->host);
+        return false;
+    }
+    if (j->policy->credentials_exact_host ||
+        (j->stage == STAGE_CREDENTIALS && !j->policy->credentials_in_clear)) {
+        *j->out_reason =
+            ph_reason_make(PH_REASON_AUTH_NEEDS_TLS,
+                           "connector %.*s authenticates over TLS only; %s offers no STARTTLS",
+                           PH_STR_ARG(j->subject->connector), j->host);
+        return false;
+    }
+    return true;
+}
+
+static bool check_version(struct judgement *j)
+{
+    const struct ph_tls_facts *facts = j->subject->facts;
+
+    if (facts->encrypted && facts->version < j->policy->version_min &&
+        ph_tls_policy_forces(j->policy)) {
+        *j->out_reason = ph_reason_make(
+            PH_REASON_TLS_HANDSHAKE_FAILED, "connector %.*s demands at least %s; %s negotiated %s",
+            PH_STR_ARG(j->subject->connector), ph_tls_version_name(j->policy->version_min), j->host,
+            ph_tls_version_name(facts->version));
+        return false;
+    }
+    return true;
+}
+
+static bool check_chain(struct judgement *j)
+{
+    const struct ph_chain *chain = j->subject->facts->chain;
+    const struct ph_chain_verdict *verdict = j->subject->verdict;
+
+    if (!ph_tls_policy_needs_chain(j->policy)) {
+        return true;
+    }
+    if (chain == NULL) {
+        *j->out_reason = ph_reason_make(PH_REASON_TLS_HANDSHAKE_FAILED,
+                                        "connector %.*s demands %s; %s showed no certificate",
+                                        PH_STR_ARG(j->subject->connector), j->demand, j->host);
+        return false;
+    }
+    // A verdict on another chain, or by another trust store, is a mistake of ours.
+    PH_CHECK(verdict != NULL && verdict->trust_id == j->policy->trust_id &&
+             memcmp(verdict->chain_hash, chain->hash, PH_SHA256_BYTES) == 0);
+    if (verdict->kind != PH_REASON_NONE) {
+        *j->out_reason =
+            ph_reason_make(verdict->kind, "connector %.*s demands %s; %s: %s",
+                           PH_STR_ARG(j->subject->connector), j->demand, j->host, verdict->detail);
+        return false;
+    }
+    if ((int64_t)(j->subject->wall_ms / 1000) >= verdict->valid_until_s) {
+        *j->out_reason = ph_reason_make(
+            PH_REASON_CERT_EXPIRED, "connector %.*s demands %s; the certificate of %s has expired",
+            PH_STR_ARG(j->subject->connector), j->demand, j->host);
+        return false;
+    }
+    return true;
+}
+
+static bool check_revocation(struct judgement *j)
+{
+    const struct ph_chain_verdict *verdict = j->subject->verdict;
+
+    if (!ph_tls_policy_needs_chain(j->policy)) {
+        return true;
+    }
+    if (verdict->revocation == PH_REVOCATION_REVOKED) {
+        *j->out_reason = ph_reason_make(
+            PH_REASON_CERT_REVOKED, "connector %.*s demands %s; a certificate of %s is revoked: %s",
+            PH_STR_ARG(j->subject->connector), j->demand, j->host, verdict->revocation_detail);
+        return false;
+    }
+    if (verdict->revocation == PH_REVOCATION_UNKNOWN && !j->policy->revocation_unknown_accept) {
+        *j->out_reason = ph_reason_make(
+            PH_REASON_REVOCATION_UNKNOWN,
+            "connector %.*s demands %s; whether the certificate of %s is revoked can't be "
+            "ascertained: %s; RevocationUnknown = accept would deliver",
+            PH_STR_ARG(j->subject->connector), j->demand, j->host, verdict->revocation_detail);
+        return false;
+    }
+    return true;
+}
+
+static bool check_pins(struct judgement *j)
+{
+    const struct ph_chain *chain = j->subject->facts->chain;
+    bool pinned = j->policy->pin_count == 0 || !ph_tls_policy_forces(j->policy);
+
+    for (size_t i = 0; !pinned && chain != NULL && i < j->policy->pin_count; i++) {
+        pinned = memcmp(j->policy->pins[i].spki_sha256, chain->spki_sha256, PH_SHA256_BYTES) == 0;
+    }
+    if (!pinned) {
+        *j->out_reason = ph_reason_make(
+            PH_REASON_CERT_UNTRUSTED_ROOT,
+            "connector %.*s pins the key of its peers; the one of %s is not among TlsPins",
+            PH_STR_ARG(j->subject->connector), j->host);
+    }
+    return pinned;
+}
+
+// The names one of which the certificate must have, by the level. 0: none is demanded.
+static size_t references_of(const struct judgement *j,
+                            struct ph_str out_references[PH_GATE_REFERENCES_MAX])
+{
+    const struct ph_tls_policy *policy = j->policy;
+    size_t count = 1;
+
+    if (policy->domain_secure) {
+        out_references[0] = j->subject->recipient_domain; // exact; TlsDomain doesn't count
+    } else if (j->level != PH_TLS_DOMAIN_VALIDATION) {
+        count = 0;
+    } else if (policy->name_source == PH_TLS_NAME_HOST) {
+        out_references[0] = j->subject->host;
+    } else if (policy->name_source == PH_TLS_NAME_TLSDOMAIN && policy->tls_domain_count > 0) {
+        PH_CHECK(policy->tls_domain_count <= PH_GATE_REFERENCES_MAX);
+        count = policy->tls_domain_count;
+        memcpy(out_references, policy->tls_domains, count * sizeof(*out_references));
+    } else {
+        out_references[0] = j->subject->recipient_domain;
+    }
+    return count;
+}
+
+// Credentials and REQUIRETLS are for this very host, beside what the level asks for. A smart host
+// that is an IP literal has no name to match: then the level's TlsDomain must have done it.
+static bool needs_host_name(const struct judgement *j)
+{
+    bool named_by_level = j->level == PH_TLS_DOMAIN_VALIDATION && j->policy->tls_domain_count > 0;
+
+    return (j->policy->credentials_exact_host || j->policy->requiretls) &&
+           !(j->subject->host.len == 0 && named_by_level);
+}
+
+static void join_names(char *out, size_t capacity, const struct ph_str *references, size_t count,
+                       const struct ph_chain *chain)
+{
+    size_t total = chain != NULL ? chain->dns_name_count : count;
+    size_t used = 0;
+
+    out[0] = '\0';
+    for (size_t i = 0; i < total && i < PH_GATE_NAMES_SHOWN && used < capacity - 1; i++) {
+        struct ph_str name = chain != NULL ? ph_str_from(chain->dns_names[i]) : references[i];
+
+        used += (size_t)snprintf(out + used, capacity - used, "%s%.*s", i > 0 ? ", " : "",
+                                 (int)(name.len < 80 ? name.len : 80), name.data);
+    }
+    if (total > PH_GATE_NAMES_SHOWN && used < capacity - 1) {
+        snprintf(out + used, capacity - used, " and %zu more", total - PH_GATE_NAMES_SHOWN);
+    }
+}
+
+static bool match_names(struct judgement *j, const struct ph_str *references, size_t count)
+{
+    const struct ph_chain *chain = j->subject->facts->chain;
+    struct ph_identity_result result =
+        ph_identity_match(chain, references, count, j->policy->common_name);
+    char wanted[200];
+    char shown[200];
+
+    if (!result.matches) {
+        join_names(wanted, sizeof(wanted), references, count, NULL);
+        join_names(shown, sizeof(shown), NULL, 0, chain);
+        *j->out_reason =
+            ph_reason_make(PH_REASON_CERT_NAME_MISMATCH,
+                           "connector %.*s demands a certificate for %s; %s showed one for %s%s",
+                           PH_STR_ARG(j->subject->connector), wanted, j->host,
+                           shown[0] != '\0' ? shown : "no DNS name",
+                           result.common_name_would
+                               ? "; its Common Name would do: TlsUseCommonName = fallback or always"
+                               : "; if that is the right host, name it in TlsDomain");
+    }
+    return result.matches;
+}
+
+static bool check_names(struct judgement *j)
+{
+    struct ph_str references[PH_GATE_REFERENCES_MAX];
+    size_t count = references_of(j, references);
+
+    return (count == 0 || match_names(j, references, count)) &&
+           (!needs_host_name(j) || match_names(j, &j->subject->host, 1));
+}
+
+static bool check_mutual(struct judgement *j)
+{
+    const struct ph_tls_facts *facts = j->subject->facts;
+
+    if (!j->policy->domain_secure) {
+        return true;
+    }
+    if (!facts->client_certificate_requested) {
+        *j->out_reason = ph_reason_make(
+            PH_REASON_MUTUAL_NOT_REQUESTED,
+            "Domain security requires mutual TLS with %.*s: %s did not ask for our certificate",
+            PH_STR_ARG(j->subject->recipient_domain), j->host);
+        return false;
+    }
+    if (!facts->client_certificate_sent) {
+        *j->out_reason = ph_reason_make(
+            PH_REASON_CLIENT_CERT_MISSING,
+            "Domain security requires mutual TLS with %.*s: %s asked for our certificate, and the "
+            "one in TlsCertificateName of connector %.*s could not be sent",
+            PH_STR_ARG(j->subject->recipient_domain), j->host, PH_STR_ARG(j->subject->connector));
+        return false;
+    }
+    return true;
+}
+
+// RFC 8689 §4.2.1: the next hop must offer REQUIRETLS, in the EHLO reply inside TLS.
+static bool check_requiretls(struct judgement *j)
+{
+    bool lacks =
+        j->stage == STAGE_ENVELOPE && j->policy->requiretls && !j->subject->peer_offers_requiretls;
+
+    if (lacks) {
+        *j->out_reason =
+            ph_reason_make(PH_REASON_REQUIRETLS_UNSUPPORTED,
+                           "the sender asked for REQUIRETLS; %s does not offer it", j->host);
+    }
+    return !lacks;
+}
