@@ -13,6 +13,7 @@ MAY_INCLUDE = {
     "queue": {"base", "smtp"},
     "config": {"base", "dns", "smtp", "tls"},
     "engine": {"base", "dns", "tls", "smtp", "queue", "config"},
+    "cli": {"base", "dns", "tls", "smtp", "queue", "config", "engine", "bench"},
 }
 SMTP_OF_TLS = {"tls/gate.h", "tls/policy.h", "tls/facts.h"}
 MIRRORED = {"base", "dns", "tls", "smtp", "queue", "config"}
@@ -20,13 +21,23 @@ REFUSED = {
     "strcpy": "ph_str_copy", "strcat": "ph_buf_append", "sprintf": "snprintf or ph_buf_printf",
     "strtok": "ph_str_cut", "rand": "ph_io_random", "time": "ph_io.wall_ms", "gets": "ph_io_recv_next",
     "system": "nothing: no subprocesses", "popen": "nothing: no subprocesses",
+    "fork": "nothing: no subprocesses", "vfork": "nothing: no subprocesses",
+    "execv": "nothing: no subprocesses", "execve": "nothing: no subprocesses",
+    "execvp": "nothing: no subprocesses", "execl": "nothing: no subprocesses",
+    "execlp": "nothing: no subprocesses", "posix_spawn": "nothing: no subprocesses",
 }
+SUBPROCESSES = {"fork", "execv", "execvp", "execl"}
+MAY_START_PROCESSES = {"cli/demo.c"} # it runs its own sink beside the daemon
+LINES_MAX = 900
 CALL = re.compile(r"(?<![\w.>])(" + "|".join(REFUSED) + r")\s*\(")
 
 faults = []
 for room, allowed in MAY_INCLUDE.items():
     for path in sorted((ROOT / room).glob("*.[ch]")):
         name = path.relative_to(ROOT)
+        lines = len(path.read_text().splitlines())
+        if lines > LINES_MAX:
+            print(f"{name}: {lines} lines: two files by now?") # a question, not a fault
         for number, line in enumerate(path.read_text().splitlines(), 1):
             included = re.match(r'#include "((\w+)/[^"]+)"', line)
             if included:
@@ -37,6 +48,8 @@ for room, allowed in MAY_INCLUDE.items():
                     faults.append(f"{name}:{number}: of tls, smtp may know the clearance only")
             code = line.split("//")[0]
             for call in CALL.findall(code):
+                if call in SUBPROCESSES and str(name) in MAY_START_PROCESSES:
+                    continue
                 faults.append(f"{name}:{number}: {call}() is refused; use {REFUSED[call]}")
             if "TODO" in line or "FIXME" in line:
                 faults.append(f"{name}:{number}: a promise left in the code")
