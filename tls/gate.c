@@ -27,8 +27,7 @@ struct judgement {
     const struct ph_gate_subject *subject;
     enum stage stage;
     enum ph_tls_level level;
-    char host[PH_REASON_SENTENCE_MAX / 2]; // "mx1.example.org (192.0.2.7)"
-    const char *demand;                    // what the policy asks for, in words
+    char host[PH_REASON_SENTENCE_MAX / 2]; // host_of writes it, for a refusal only
     struct ph_reason *out_reason;
 };
 
@@ -43,6 +42,22 @@ static bool check_names(struct judgement *j);
 static bool check_mutual(struct judgement *j);
 static bool check_requiretls(struct judgement *j);
 
+// "mx1.example.org (192.0.2.7)". Sentences are made for refusals: what is cleared, envelope by
+// envelope, formats nothing.
+static const char *host_of(struct judgement *j)
+{
+    const struct ph_gate_subject *subject = j->subject;
+
+    if (subject->host.len > 0) {
+        snprintf(j->host, sizeof(j->host), "%.*s (%.*s)", PH_STR_ARG(subject->host),
+                 PH_STR_ARG(subject->address));
+    } else {
+        snprintf(j->host, sizeof(j->host), "%.*s", PH_STR_ARG(subject->address));
+    }
+    return j->host;
+}
+
+// What the policy asks for, in words.
 static const char *demand_of(const struct judgement *j)
 {
     const char *demand = "no TLS";
@@ -74,13 +89,6 @@ static bool judge(const struct ph_tls_policy *policy, const struct ph_gate_subje
         .out_reason = out_reason,
     };
 
-    j.demand = demand_of(&j);
-    if (subject->host.len > 0) {
-        snprintf(j.host, sizeof(j.host), "%.*s (%.*s)", PH_STR_ARG(subject->host),
-                 PH_STR_ARG(subject->address));
-    } else {
-        snprintf(j.host, sizeof(j.host), "%.*s", PH_STR_ARG(subject->address));
-    }
     // The chain comes before the name: an expired certificate is not called a wrong one.
     return check_routing(&j) && check_encryption(&j) && check_version(&j) && check_chain(&j) &&
            check_revocation(&j) && check_pins(&j) && check_names(&j) && check_mutual(&j) &&
@@ -170,10 +178,11 @@ static bool check_encryption(struct judgement *j)
         return true;
     }
     if (forced && facts->starttls_offered) {
-        *j->out_reason = ph_reason_make(PH_REASON_STARTTLS_REFUSED,
-                                        "connector %.*s demands %s; %s offered STARTTLS, but the "
-                                        "session is not encrypted",
-                                        PH_STR_ARG(j->subject->connector), j->demand, j->host);
+        *j->out_reason =
+            ph_reason_make(PH_REASON_STARTTLS_REFUSED,
+                           "connector %.*s demands %s; %s offered STARTTLS, but the "
+                           "session is not encrypted",
+                           PH_STR_ARG(j->subject->connector), demand_of(j), host_of(j));
         return false;
     }
     if (forced) {
@@ -181,7 +190,7 @@ static bool check_encryption(struct judgement *j)
             PH_REASON_TLS_NOT_OFFERED,
             "STARTTLS is required to send mail: connector %.*s demands %s; %s does not offer "
             "STARTTLS; its operator must enable it, or the connector's RequireTLS must go",
-            PH_STR_ARG(j->subject->connector), j->demand, j->host);
+            PH_STR_ARG(j->subject->connector), demand_of(j), host_of(j));
         return false;
     }
     if (j->policy->credentials_exact_host ||
@@ -189,7 +198,7 @@ static bool check_encryption(struct judgement *j)
         *j->out_reason =
             ph_reason_make(PH_REASON_AUTH_NEEDS_TLS,
                            "connector %.*s authenticates over TLS only; %s offers no STARTTLS",
-                           PH_STR_ARG(j->subject->connector), j->host);
+                           PH_STR_ARG(j->subject->connector), host_of(j));
         return false;
     }
     return true;
@@ -203,8 +212,8 @@ static bool check_version(struct judgement *j)
         ph_tls_policy_forces(j->policy)) {
         *j->out_reason = ph_reason_make(
             PH_REASON_TLS_HANDSHAKE_FAILED, "connector %.*s demands at least %s; %s negotiated %s",
-            PH_STR_ARG(j->subject->connector), ph_tls_version_name(j->policy->version_min), j->host,
-            ph_tls_version_name(facts->version));
+            PH_STR_ARG(j->subject->connector), ph_tls_version_name(j->policy->version_min),
+            host_of(j), ph_tls_version_name(facts->version));
         return false;
     }
     return true;
@@ -219,24 +228,24 @@ static bool check_chain(struct judgement *j)
         return true;
     }
     if (chain == NULL) {
-        *j->out_reason = ph_reason_make(PH_REASON_TLS_HANDSHAKE_FAILED,
-                                        "connector %.*s demands %s; %s showed no certificate",
-                                        PH_STR_ARG(j->subject->connector), j->demand, j->host);
+        *j->out_reason = ph_reason_make(
+            PH_REASON_TLS_HANDSHAKE_FAILED, "connector %.*s demands %s; %s showed no certificate",
+            PH_STR_ARG(j->subject->connector), demand_of(j), host_of(j));
         return false;
     }
     // A verdict on another chain, or by another trust store, is a mistake of ours.
     PH_CHECK(verdict != NULL && verdict->trust_id == j->policy->trust_id &&
              memcmp(verdict->chain_hash, chain->hash, PH_SHA256_BYTES) == 0);
     if (verdict->kind != PH_REASON_NONE) {
-        *j->out_reason =
-            ph_reason_make(verdict->kind, "connector %.*s demands %s; %s: %s",
-                           PH_STR_ARG(j->subject->connector), j->demand, j->host, verdict->detail);
+        *j->out_reason = ph_reason_make(verdict->kind, "connector %.*s demands %s; %s: %s",
+                                        PH_STR_ARG(j->subject->connector), demand_of(j), host_of(j),
+                                        verdict->detail);
         return false;
     }
     if ((int64_t)(j->subject->wall_ms / 1000) >= verdict->valid_until_s) {
         *j->out_reason = ph_reason_make(
             PH_REASON_CERT_EXPIRED, "connector %.*s demands %s; the certificate of %s has expired",
-            PH_STR_ARG(j->subject->connector), j->demand, j->host);
+            PH_STR_ARG(j->subject->connector), demand_of(j), host_of(j));
         return false;
     }
     return true;
@@ -252,7 +261,8 @@ static bool check_revocation(struct judgement *j)
     if (verdict->revocation == PH_REVOCATION_REVOKED) {
         *j->out_reason = ph_reason_make(
             PH_REASON_CERT_REVOKED, "connector %.*s demands %s; a certificate of %s is revoked: %s",
-            PH_STR_ARG(j->subject->connector), j->demand, j->host, verdict->revocation_detail);
+            PH_STR_ARG(j->subject->connector), demand_of(j), host_of(j),
+            verdict->revocation_detail);
         return false;
     }
     if (verdict->revocation == PH_REVOCATION_UNKNOWN && !j->policy->revocation_unknown_accept) {
@@ -260,7 +270,8 @@ static bool check_revocation(struct judgement *j)
             PH_REASON_REVOCATION_UNKNOWN,
             "connector %.*s demands %s; whether the certificate of %s is revoked can't be "
             "ascertained: %s; RevocationUnknown = accept would deliver",
-            PH_STR_ARG(j->subject->connector), j->demand, j->host, verdict->revocation_detail);
+            PH_STR_ARG(j->subject->connector), demand_of(j), host_of(j),
+            verdict->revocation_detail);
         return false;
     }
     return true;
@@ -278,7 +289,7 @@ static bool check_pins(struct judgement *j)
         *j->out_reason = ph_reason_make(
             PH_REASON_CERT_UNTRUSTED_ROOT,
             "connector %.*s pins the key of its peers; the one of %s is not among TlsPins",
-            PH_STR_ARG(j->subject->connector), j->host);
+            PH_STR_ARG(j->subject->connector), host_of(j));
     }
     return pinned;
 }
@@ -348,7 +359,7 @@ static bool match_names(struct judgement *j, const struct ph_str *references, si
         *j->out_reason =
             ph_reason_make(PH_REASON_CERT_NAME_MISMATCH,
                            "connector %.*s demands a certificate for %s; %s showed one for %s%s",
-                           PH_STR_ARG(j->subject->connector), wanted, j->host,
+                           PH_STR_ARG(j->subject->connector), wanted, host_of(j),
                            shown[0] != '\0' ? shown : "no DNS name",
                            result.common_name_would
                                ? "; its Common Name would do: TlsUseCommonName = fallback or always"
@@ -377,7 +388,7 @@ static bool check_mutual(struct judgement *j)
         *j->out_reason = ph_reason_make(
             PH_REASON_MUTUAL_NOT_REQUESTED,
             "Domain security requires mutual TLS with %.*s: %s did not ask for our certificate",
-            PH_STR_ARG(j->subject->recipient_domain), j->host);
+            PH_STR_ARG(j->subject->recipient_domain), host_of(j));
         return false;
     }
     if (!facts->client_certificate_sent) {
@@ -385,7 +396,8 @@ static bool check_mutual(struct judgement *j)
             PH_REASON_CLIENT_CERT_MISSING,
             "Domain security requires mutual TLS with %.*s: %s asked for our certificate, and the "
             "one in TlsCertificateName of connector %.*s could not be sent",
-            PH_STR_ARG(j->subject->recipient_domain), j->host, PH_STR_ARG(j->subject->connector));
+            PH_STR_ARG(j->subject->recipient_domain), host_of(j),
+            PH_STR_ARG(j->subject->connector));
         return false;
     }
     return true;
@@ -400,7 +412,7 @@ static bool check_requiretls(struct judgement *j)
     if (lacks) {
         *j->out_reason =
             ph_reason_make(PH_REASON_REQUIRETLS_UNSUPPORTED,
-                           "the sender asked for REQUIRETLS; %s does not offer it", j->host);
+                           "the sender asked for REQUIRETLS; %s does not offer it", host_of(j));
     }
     return !lacks;
 }
