@@ -20,6 +20,14 @@ static void make_ready(struct ph_io *io, struct ph_op *op, int64_t result)
     io->ready_count++;
 }
 
+void ph_io_begin(struct ph_io *io, struct ph_op *op)
+{
+    PH_CHECK(op->state == PH_OP_IDLE && op->step != NULL);
+    op->state = PH_OP_PENDING;
+    op->io = io;
+    op->result = 0;
+}
+
 void ph_io_complete(struct ph_io *io, struct ph_op *op, int64_t result)
 {
     PH_CHECK(op->state == PH_OP_PENDING);

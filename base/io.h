@@ -194,6 +194,8 @@ struct ph_io {
 
 // For worlds: fills what they share.
 void ph_io_init(struct ph_io *io, const struct ph_io_vtable *vtable);
+// For who completes operations of its own (queue/spool): pending from now on.
+void ph_io_begin(struct ph_io *io, struct ph_op *op);
 // For worlds: the operation is done; it will be stepped by the next ph_io_run_ready.
 void ph_io_complete(struct ph_io *io, struct ph_op *op, int64_t result);
 // For worlds: a stream operation (receive, accept) has something for its owner. Once it was stepped

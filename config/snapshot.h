@@ -149,10 +149,17 @@ struct ph_send_connector {
     unsigned error_policies;
 };
 
+enum ph_site_gives { // which limits a Site block gives
+    PH_SITE_GIVES_MAX_CONNECTIONS = 1,
+    PH_SITE_GIVES_MESSAGES_PER_CONNECTION = 2,
+    PH_SITE_GIVES_RECIPIENTS = 4,
+    PH_SITE_GIVES_PIPELINE_DEPTH = 8,
+};
+
 struct ph_site_block {
     struct ph_str pattern;   // MX host: "*.google.com" or a name
     struct ph_limits limits; // only fields that were given (`given` bits)
-    unsigned given;          // bit n: field n of ph_limits in order
+    unsigned given;          // enum ph_site_gives bits
     struct ph_str source;
 };
 
@@ -219,7 +226,8 @@ struct ph_config {
     struct ph_endpoint http;    // family NONE: off
     struct ph_str delivery_log; // "" : none; "-": standard output
     struct ph_str log_level;
-    uint64_t generation; // rises with each snapshot of a process
+    struct ph_buf effective; // for `config`: lines of key, value and origin, parted by tabs
+    uint64_t generation;     // rises with each snapshot of a process
 };
 
 // Counted references, atomic.

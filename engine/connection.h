@@ -29,9 +29,12 @@ struct ph_connection;
 
 // Begins an attempt for `dispatch` under a grant. The connection ends by itself, telling its site.
 void ph_connection_open(struct ph_site *site, struct ph_dispatch *dispatch);
-// Takes what its site has prepared, up to its depth. Called by the pump.
+// Takes what its site has prepared, up to its depth. For the connection's own files.
 void ph_connection_fill(struct ph_connection *connection);
+// As fill, and sends it: for the site's pump.
+void ph_connection_pump(struct ph_connection *connection);
 bool ph_connection_usable(const struct ph_connection *connection); // OPEN, with room for more
+bool ph_connection_idle(const struct ph_connection *connection);   // OPEN, nothing under way
 // Judges one dispatch's policy against this session's facts, now.
 PH_MUST_CHECK enum ph_gate_result ph_connection_judge(struct ph_connection *connection,
                                                       const struct ph_dispatch *dispatch,
@@ -41,6 +44,6 @@ PH_MUST_CHECK enum ph_gate_result ph_connection_judge(struct ph_connection *conn
 void ph_connection_retire(struct ph_connection *connection);
 // At once: what is in flight ends as it stands (in doubt where the body's end had gone).
 void ph_connection_abort(struct ph_connection *connection, const struct ph_reason *reason);
-void ph_connection_describe(const struct ph_connection *connection, struct ph_buf *out_json);
+const char *ph_connection_state_name(const struct ph_connection *connection);
 
 struct ph_connection *ph_connection_next(const struct ph_connection *connection);

@@ -60,14 +60,24 @@ enum ph_dispatch_result {
     PH_DISPATCH_RETURNED,    // untouched: goes back to the head of its queue
 };
 
+enum ph_dispatch_purpose {
+    PH_DISPATCH_DELIVER,
+    PH_DISPATCH_FAIL, // its recipients fail with `reason`: the message is read for the notification
+    PH_DISPATCH_EXPIRE, // their time is over
+    PH_DISPATCH_DELAY,  // their sender is told that they are late; they wait on
+};
+
 struct ph_dispatch {
     struct ph_mail mail;
+    enum ph_dispatch_purpose purpose;
     TAILQ_ENTRY(ph_dispatch) link; // the site's prepared list
     uint16_t origin;               // worker that owes it
     uint64_t id;
-    uint32_t message;       // the origin's index
-    struct ph_queue *queue; // the origin's; it lives as long as this, `domain` and policy too
-    struct ph_str domain;   // immutable
+    uint32_t message;        // the origin's index
+    struct ph_queue *queue;  // the origin's; it lives as long as this, `domain` and policy too
+    struct ph_str domain;    // immutable
+    struct ph_str connector; // its name; immutable
+    bool unsuited;           // some session was not good enough for it: counted so at its queue
     const struct ph_tls_policy *policy;
     struct ph_site_spec *spec;  // referenced
     struct ph_content *content; // referenced once prepared
@@ -78,7 +88,8 @@ struct ph_dispatch {
     // Preparation at the origin.
     struct ph_spool_load load;
     struct ph_spool_ticket attempt_ticket;
-    unsigned pending; // operations outstanding
+    unsigned pending;            // operations outstanding
+    struct ph_site *prepared_at; // counted as preparing there
     bool damaged;
 
     // The result, written by whoever carries it out.
@@ -88,6 +99,7 @@ struct ph_dispatch {
     const char *verified_by;
     uint64_t attempt_ms;
     bool reused_session; // it wasn't the session's first
+    bool peer_dsn;       // the next hop took over the duty to notify of success (RFC 3461 §5.2.2)
 
     struct ph_client_transaction transaction;
     uint32_t recipient_count;

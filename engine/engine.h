@@ -9,6 +9,7 @@
 #include "base/endpoint.h"
 #include "base/io.h"
 #include "config/snapshot.h"
+#include "queue/spool.h"
 
 struct ph_engine;
 struct ph_worker;
@@ -16,15 +17,19 @@ struct ph_worker;
 struct ph_engine_options {
     struct ph_config *config; // a reference is taken
     struct ph_io **ios;       // one a worker; borrowed
+    struct ph_io *start_io;   // for the creator's own thread, at start and end; NULL: ios[0]
     uint16_t worker_count;
     // Lines of the delivery log (JSON, each ended by a newline). From the worker's thread.
     void (*log)(void *owner, uint16_t worker, struct ph_str lines);
     // Each binding that listens now.
     void (*listening)(void *owner, struct ph_str connector, const struct ph_endpoint *at);
+    // What was found in one log at start. May be NULL.
+    void (*recovered)(void *owner, uint16_t log, const struct ph_spool_recovery_report *report);
+    // Something an administrator should know (lines). May be NULL.
+    void (*problem)(void *owner, struct ph_str text);
     void *owner;
-    // Milliseconds since 1970 by the schedule's clock at which the engine starts; 0: the wall
-    // clock.
-    bool caches_off; // chain verdicts and tickets: for the differential tests
+    bool caches_off;        // chain verdicts and tickets: for the differential tests
+    uint64_t segment_bytes; // of the spool's segments; 0: the default. Small in the simulator
 };
 
 // Locks the spool directory. 0, or a negative errno with a sentence in `error`.
@@ -45,3 +50,20 @@ struct ph_config *ph_engine_config(struct ph_engine *engine); // a reference for
 // On the worker's thread, after it stopped: closes its logs.
 void ph_engine_close_worker(struct ph_engine *engine, uint16_t index);
 void ph_engine_destroy(struct ph_engine *engine); // all workers closed; NULL accepted
+
+// For workers.
+uint16_t ph_engine_log_count(const struct ph_engine *engine);
+bool ph_engine_caches_off(const struct ph_engine *engine);
+struct ph_spool_options ph_engine_spool_options(const struct ph_engine *engine, struct ph_io *io,
+                                                uint16_t log);
+void ph_engine_report_recovery(struct ph_engine *engine, uint16_t log,
+                               const struct ph_spool_recovery_report *report);
+void ph_engine_report_listening(struct ph_engine *engine, struct ph_str connector,
+                                const struct ph_endpoint *at);
+void ph_engine_report_problem(struct ph_engine *engine, struct ph_str text);
+struct ph_sources;
+struct ph_sources *ph_engine_sources(struct ph_engine *engine);
+// Sockets on their way to a worker, which count as its load.
+void ph_engine_socket_sent(struct ph_engine *engine, uint16_t worker, int change);
+uint32_t ph_engine_sockets_sent(struct ph_engine *engine, uint16_t worker);
+void ph_engine_log_lines(struct ph_engine *engine, uint16_t worker, struct ph_str lines);

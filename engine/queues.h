@@ -21,6 +21,8 @@ enum ph_queue_state {
     PH_QUEUE_RETRY,
 };
 
+#define PH_QUEUE_KEY_BYTES_MAX 512 // connector name, NUL, domain
+
 struct ph_lookup;
 
 struct ph_queue {
@@ -38,27 +40,38 @@ struct ph_queue {
     struct ph_ready ready;
     uint32_t deferred_count; // of its recipients in the due heap
     uint32_t dispatch_count;
-    uint32_t failure_count; // consecutive refusals and DNS failures
+    uint32_t unsuited_count; // of them prepared, and no open session is good enough for them
+    uint32_t failure_count;  // consecutive refusals and DNS failures
     uint64_t next_retry_ms;
     uint64_t last_retry_ms;
     struct ph_reason last_error;
     struct ph_timer retry_timer;
     struct ph_site *site; // when ROUTED
     bool active;          // in the site's list
+    bool unroutable;      // refused by the configuration: nothing of it is ever sent
+    bool failing;         // `last_error` is for ever: what is ready fails, some each turn
+    bool obsolete;        // replaced by a new configuration: ends with its last dispatch
     TAILQ_ENTRY(ph_queue) active_link;
     struct ph_lookup *lookup; // while RESOLVING
     uint64_t routed_until_ms; // MX answer's life
     uint64_t used_ms;
 };
 
-// Routes a recipient (place UNROUTED) by the worker's configuration and puts it among the ready of
-// its queue. `size` of the message. False: refused for ever, `out_reason` says why (place stays).
-PH_MUST_CHECK bool ph_queues_add(struct ph_worker *worker, uint32_t recipient, struct ph_str domain,
-                                 struct ph_reason *out_reason);
-// As above, later.
+// The queue that carries mail for `domain` by the worker's configuration, made when missing; one
+// without a connector where none matches. `size` of the message. NULL: refused for ever,
+// `out_reason` says why.
+PH_MUST_CHECK struct ph_queue *ph_queues_route(struct ph_worker *worker, struct ph_str domain,
+                                               uint64_t size, struct ph_reason *out_reason);
+// The queue of what `reason` refuses for ever: all that joins it fails.
+struct ph_queue *ph_queues_unroutable(struct ph_worker *worker, struct ph_str domain,
+                                      const struct ph_reason *reason);
+// A recipient (place UNROUTED) joins the ready of its queue, or waits there until it is due.
+void ph_queues_add(struct ph_queue *queue, uint32_t recipient);
 void ph_queues_defer(struct ph_queue *queue, uint32_t recipient, uint64_t due_ms);
 // Taken out of whatever list it is in: place UNROUTED.
 void ph_queues_remove(struct ph_worker *worker, uint32_t recipient);
+// Those whose time has come are ready again. True: there may be more (so many are looked at).
+bool ph_queues_wake_due(struct ph_worker *worker);
 struct ph_queue *ph_queues_at(const struct ph_worker *worker, uint32_t index);
 
 // Back to the head of its queue, as if it had not been taken.
@@ -76,3 +89,13 @@ void ph_queue_fail_all(struct ph_queue *queue, const struct ph_reason *reason);
 void ph_queues_reroute(struct ph_worker *worker);
 void ph_queues_sweep(struct ph_worker *worker, uint64_t idle_ms);
 void ph_queues_destroy_all(struct ph_worker *worker);
+
+// One message fewer is under way for it; an obsolete one ends with the last.
+void ph_queue_dispatch_over(struct ph_queue *queue);
+
+// engine/queue_route: asks DNS where the queue's mail goes; ph_queue_routed or ph_queue_backoff
+// follow.
+void ph_queue_resolve(struct ph_queue *queue);
+void ph_queue_abandon_lookup(struct ph_queue *queue);
+// The answer; takes the spec. Valid for so long.
+void ph_queue_routed(struct ph_queue *queue, struct ph_site_spec *take_spec, uint64_t valid_ms);

@@ -13,31 +13,7 @@ struct ph_connection;
 TAILQ_HEAD(ph_connection_list, ph_connection);
 TAILQ_HEAD(ph_queue_list, ph_queue);
 
-enum ph_mail_site_kind {
-    PH_MAIL_SITE_ASK,       // to the home: `count` messages wait here
-    PH_MAIL_SITE_RELEASE,   // to the home: a granted connection is closed, or wasn't used
-    PH_MAIL_SITE_CONNECTED, // to the home: a connection became usable
-    PH_MAIL_SITE_ANSWER,    // from the home
-};
-
-struct ph_mail_site {
-    struct ph_mail mail;
-    enum ph_mail_site_kind kind;
-    struct ph_site_spec *spec; // referenced
-    uint32_t count;
-    enum ph_site_release how;
-    struct ph_site_answer answer;
-    struct ph_reason reason; // of a release or of a back-off
-};
-
-// The account, at the home worker.
-struct ph_home_site {
-    uint8_t key[PH_SITE_KEY_BYTES];
-    UT_hash_handle hh;
-    struct ph_site_spec *spec;
-    struct ph_site_account account;
-    uint64_t used_ms;
-};
+#define PH_SITE_SHALLOW_MS UINT64_C(86400000) // a peer that mistreated a BDAT: depth 1 for so long
 
 struct ph_site {
     uint8_t key[PH_SITE_KEY_BYTES];
@@ -86,11 +62,14 @@ struct ph_dispatch *ph_site_draw(struct ph_site *site, struct ph_connection *con
 void ph_site_connection_ended(struct ph_site *site, enum ph_site_release how,
                               const struct ph_reason *reason);
 void ph_site_connection_usable(struct ph_site *site);
+// One prepared message goes back to its queue.
+void ph_site_return(struct ph_site *site, struct ph_dispatch *dispatch);
 // Every message that waits here goes back to its queue (shutdown, reload, a back-off).
 void ph_site_return_prepared(struct ph_site *site);
 // An administrator's word.
 void ph_site_retry(struct ph_site *site);
 
-// Mail between sites and accounts.
-void ph_site_receive(struct ph_worker *worker, struct ph_mail_site *mail);
-void ph_home_sites_sweep(struct ph_worker *worker, uint64_t idle_ms);
+// The home's answer to what this site asked. `reason` (may be NULL) is a back-off's.
+void ph_site_answered(struct ph_site *site, const struct ph_site_answer *answer,
+                      const struct ph_reason *reason);
+bool ph_site_resting(const struct ph_site *site); // backing off

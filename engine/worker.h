@@ -17,12 +17,13 @@
 #include "engine/mailbox.h"
 #include "engine/queues.h"
 #include "engine/site.h"
+#include "queue/retry.h"
 #include "queue/message.h"
 #include "queue/spool.h"
 #include "tls/session.h"
 
-struct ph_listener_set;
-struct ph_ingest_host;
+struct ph_ingest;
+struct ph_listening;
 
 // Counters: written by the worker alone, read by the metrics thread.
 #define PH_COUNTERS(X)                                                                             \
@@ -100,19 +101,19 @@ struct ph_worker {
     uint32_t queue_table_free;       // a hole may be found from here on
     struct ph_site *sites;           // uthash
     struct ph_home_site *home_sites; // uthash
-    TAILQ_HEAD(, ph_site) dirty_sites;
+    TAILQ_HEAD(ph_dirty_site_list, ph_site) dirty_sites;
     struct ph_timer sweep_timer;
     uint32_t sweep_at; // message slot
     uint64_t session_count;
 
-    struct ph_ingest_host *ingest;
-    struct ph_listener_set *listeners; // worker 0
-    TAILQ_HEAD(, ph_storing)
-    storing; // messages whose group isn't durable yet, or that wait for room
-    struct ph_buf log;
+    TAILQ_HEAD(ph_ingest_list, ph_ingest) ingests;
+    TAILQ_HEAD(ph_listening_list, ph_listening) listening; // worker 0
+    uint64_t storing_count;                                // messages whose group isn't durable yet
+    uint64_t dispatch_count;                               // messages under way, here or at a home
+    struct ph_buf log; // lines of the delivery log, handed over once a turn
 
     bool stopping;
-    bool stopped;
+    _Atomic bool stopped; // read by the engine
     uint64_t stop_deadline_ms;
     struct ph_counters counters;
 };
@@ -126,9 +127,18 @@ struct ph_spool *ph_worker_spool_of(struct ph_worker *worker, uint64_t message_i
 struct ph_worker *ph_worker_at(struct ph_worker *worker, uint16_t index);
 uint64_t ph_worker_next_session_id(struct ph_worker *worker);
 
+// Of the configuration in force.
+struct ph_retry_intervals ph_worker_retry_intervals(const struct ph_retry_series *series);
+uint64_t ph_worker_retry_delay(struct ph_worker *worker, const struct ph_retry_series *series,
+                               enum ph_retry_kind kind, uint32_t failure_count);
+// MaxOutboundConnections is reached, counting all workers.
+bool ph_worker_connections_spent(const struct ph_worker *worker);
+
 // One turn; returns the deadline for the wait that follows (ns; now or earlier: don't wait).
 uint64_t ph_worker_turn(struct ph_worker *worker);
-// One message more: accepted from a client (`connection`), or a notification of our own.
-// The engine's side of struct ph_ingest_host is in worker_ingest.c.
-enum ph_spool_result ph_worker_store_own(struct ph_worker *worker,
-                                         const struct ph_envelope *envelope, struct ph_str content);
+
+// For engine/engine: on the worker's own thread.
+int ph_worker_open(struct ph_worker *worker, struct ph_buf *error); // recovers its logs
+void ph_worker_close(struct ph_worker *worker);
+void ph_worker_reconfigure(struct ph_worker *worker, struct ph_config *config);
+void ph_worker_stop(struct ph_worker *worker); // begins to come to rest

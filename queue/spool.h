@@ -24,11 +24,13 @@
 char *ph_message_id_format(uint64_t id, char out[PH_MESSAGE_ID_TEXT_MAX]); // 16 hex digits
 PH_MUST_CHECK bool ph_message_id_parse(struct ph_str text, uint64_t *out_id);
 
+#define PH_SPOOL_IN_EXTENT UINT32_C(0x80000000)
+
 // Where a message's record stands. 12 bytes in memory per queued message.
 struct ph_spool_location {
     uint32_t segment; // number within its log
     uint32_t offset;
-    uint32_t len; // of the record with an inline content
+    uint32_t len; // of the record; with PH_SPOOL_IN_EXTENT where its content is a file of its own
 };
 
 // Waits for the group that holds what it was given with. result: 0 durable; -ENOSPC, -EIO: it will
@@ -36,6 +38,7 @@ struct ph_spool_location {
 struct ph_spool_ticket {
     struct ph_op op;
     STAILQ_ENTRY(ph_spool_ticket) link; // the spool's own
+    struct ph_spool_location location;  // of a message: valid once the result is 0
 };
 
 enum ph_recipient_state {
@@ -65,6 +68,7 @@ struct ph_spool_options {
     struct ph_io *io;
     const char *directory;     // SpoolDir
     uint16_t log;              // number of this log
+    bool offline;              // only looked at: nothing is written (check, dump)
     bool adopted;              // append state only: this log belongs to no worker of its own now
     bool durability_os;        // Durability = os: written, not synced
     uint64_t outcome_delay_ns; // OutcomeSyncDelay
@@ -125,36 +129,38 @@ enum ph_spool_result {
     PH_SPOOL_OK,
     PH_SPOOL_FULL,   // space: answer 452 4.3.1
     PH_SPOOL_FAILED, // the log can't be written (health): answer 451 4.3.0
-    PH_SPOOL_BUSY,   // the group's maximum is reached: flush, and try in a later turn
 };
 
 struct ph_spool_append_options {
+    uint64_t id; // of ph_spool_take_id
     const struct ph_envelope *envelope;
     struct ph_str content;                // inline, at most PH_SPOOL_INLINE_BYTES_MAX; copied
     struct ph_spool_writer *take_extents; // or a finished writer
     bool attempt; // an attempt will follow at once: the ATTEMPT record rides along as a flag
 };
 // Joins the group being gathered. The ticket's operation completes when it is durable.
-// `out_content` is a reference for the caller, NULL where the content went into extents or memory
-// is short.
-PH_MUST_CHECK enum ph_spool_result
-ph_spool_append(struct ph_spool *spool, struct ph_spool_ticket *ticket,
-                const struct ph_spool_append_options *options, uint64_t *out_id,
-                struct ph_spool_location *out_location, struct ph_content **out_content);
+// `out_content` is a reference for the caller, to be looked into once that has happened; NULL where
+// the content went into extents or memory is short.
+PH_MUST_CHECK enum ph_spool_result ph_spool_append(struct ph_spool *spool,
+                                                   struct ph_spool_ticket *ticket,
+                                                   const struct ph_spool_append_options *options,
+                                                   struct ph_content **out_content);
 
-// The id the next ph_spool_append will give (for the Received header).
-uint64_t ph_spool_next_id(const struct ph_spool *spool);
+// An id for a message that is to be appended later (it stands in the Received field before).
+uint64_t ph_spool_take_id(struct ph_spool *spool);
 
 // Large contents: bytes become durable extents before the record that names them.
 struct ph_spool_writer;
-PH_MUST_CHECK enum ph_spool_result ph_spool_writer_create(struct ph_spool *spool,
+PH_MUST_CHECK enum ph_spool_result ph_spool_writer_create(struct ph_spool *spool, uint64_t id,
                                                           struct ph_spool_writer **out);
-// `bytes` are borrowed until the ticket is stepped; at most PH_SPOOL_EXTENT_BYTES_MAX, one at a
-// time.
+// `bytes` are borrowed until the ticket is stepped; PH_SPOOL_EXTENT_BYTES_MAX of them, the last
+// time perhaps fewer; one at a time.
 PH_MUST_CHECK enum ph_spool_result ph_spool_writer_append(struct ph_spool_writer *writer,
                                                           struct ph_spool_ticket *ticket,
                                                           struct ph_str bytes);
 uint64_t ph_spool_writer_bytes(const struct ph_spool_writer *writer);
+// For ph_spool_append: the writer's sum; frees the writer and keeps its file.
+uint64_t ph_spool_writer_finish(struct ph_spool_writer *take_writer);
 void ph_spool_writer_abandon(struct ph_spool_writer *writer); // nothing pending; NULL accepted
 
 // State. Tickets may be NULL where nobody waits. These never fail for want of space (a reserve is
@@ -163,6 +169,9 @@ void ph_spool_attempt(struct ph_spool *spool, struct ph_spool_ticket *ticket, ui
                       const uint32_t *recipients, uint32_t recipient_count);
 void ph_spool_outcome(struct ph_spool *spool, struct ph_spool_ticket *ticket, uint64_t id,
                       const struct ph_outcome_record *outcome);
+// Accepted for an attempt at once (`attempt` of the append), and none was begun: nothing is in
+// doubt.
+void ph_spool_unattempt(struct ph_spool *spool, uint64_t id);
 void ph_spool_delay_notified(struct ph_spool *spool, uint64_t id);
 // Every recipient is terminal: the message's space may be used again once this is durable.
 void ph_spool_done(struct ph_spool *spool, struct ph_spool_ticket *ticket, uint64_t id,

@@ -79,10 +79,11 @@ struct ph_client_transaction {
     // The client's own.
     STAILQ_ENTRY(ph_client_transaction) link;
     uint8_t phase;
-    uint32_t next_reply;     // recipient whose RCPT reply is awaited
+    uint8_t failure;         // what ended it before its last reply: its replies are passed over
+    uint32_t next_recipient; // whose RCPT is said next, where one waits for the other
     uint32_t accepted_count; // recipients whose RCPT was accepted
-    uint64_t end_offset;     // of output, where the body's last byte stands
-    uint64_t work[4];
+    uint64_t begin_offset;   // of output, where its first byte stands
+    uint64_t end_offset; // behind the body's last byte; UINT64_MAX while that isn't in the output
 };
 STAILQ_HEAD(ph_client_transaction_list, ph_client_transaction);
 
@@ -127,6 +128,9 @@ uint32_t ph_client_outstanding(const struct ph_client *client);
 void ph_client_send_envelope(struct ph_client *client, struct ph_clearance *take_clearance,
                              struct ph_client_transaction *transaction);
 struct ph_client_transaction *ph_client_take_done(struct ph_client *client); // NULL: no more
+// The peer mistreated a BDAT, or answered what wasn't asked: no pipelining with this host for a
+// time.
+bool ph_client_bdat_unsafe(const struct ph_client *client);
 
 void ph_client_quit(struct ph_client *client); // state IDLE
 // The connection broke, or a deadline passed: every outstanding transaction is done (BROKEN,
@@ -137,6 +141,9 @@ void ph_client_abort(struct ph_client *client, const struct ph_reason *reason);
 // until ph_client_sent. Calling it again gives the same bytes. Body bytes are slices of the
 // transaction's body, dot-stuffed by slices where DATA is used.
 int ph_client_output(struct ph_client *client, struct iovec *out_slices, int max);
+// The first `len` bytes of the output (behind those that were sent) are on their way: replies to
+// them may come before ph_client_sent does, and after a break they count as sent.
+void ph_client_handed(struct ph_client *client, uint64_t len);
 // The first `len` bytes of the output were handed to the network (or to TLS).
 void ph_client_sent(struct ph_client *client, uint64_t len);
 bool ph_client_has_output(const struct ph_client *client);

@@ -45,7 +45,9 @@ struct ph_chain_verdict {
     uint64_t trust_id;                   // of the ph_trust judged against
     enum ph_reason_kind kind;            // PH_REASON_NONE: the chain is good (revocation apart)
     char detail[PH_REASON_SENTENCE_MAX]; // what was wrong with which certificate
-    enum ph_revocation revocation;
+    char path[PH_REASON_SENTENCE_MAX];   // the good path's subjects, leaf first, for people
+    enum ph_revocation revocation;       // the worst of all certificates below the anchor
+    enum ph_revocation revocation_leaf;  // of the leaf alone
     char revocation_detail[128];
     int64_t valid_until_s; // the earliest date in it: not to be used at or after
     bool cached;           // this verdict came from the cache

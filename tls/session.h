@@ -13,19 +13,23 @@
 
 struct ph_tls_session;
 struct ph_tls_context; // one per worker: SSL_CTX for client side, buffer pool, tickets, chain cache
-struct ph_tls_server;  // one certificate with its SSL_CTX for the receive side; immutable, shared
-struct ph_tls_identity; // our client certificate and key; immutable, shared
-struct ph_ticket;
+struct ph_tls_server;  // tls/own.h: one certificate for the receive side; immutable, shared
+struct ph_tls_identity; // tls/own.h: our client certificate and key; immutable, shared
+
+#define PH_TLS_GROUPS_DEFAULT "?X25519MLKEM768:X25519:P-256" // TlsGroups
 
 struct ph_tls_context_options {
     uint64_t (*now_s)(void *owner); // wall clock in seconds, the engine's or the simulator's
     void *owner;
-    size_t chain_cache_max; // verdicts kept; 0: no cache
-    size_t ticket_max;      // tickets kept; 0: no resumption
+    size_t chain_cache_max;   // verdicts kept; 0: no cache
+    size_t ticket_max;        // tickets kept; 0: no resumption
+    size_t intermediates_max; // between leaf and trust anchor, plus 1; 0: the default
 };
 
 struct ph_tls_context *ph_tls_context_create(const struct ph_tls_context_options *options);
-void ph_tls_context_destroy(struct ph_tls_context *context);
+void ph_tls_context_destroy(struct ph_tls_context *context); // after its sessions
+// Drops the tickets under a key: after their facts were refused, the next handshake is a full one.
+void ph_tls_context_forget(struct ph_tls_context *context, struct ph_str resumption_key);
 
 struct ph_tls_client_options {
     uint64_t session_id;
@@ -33,8 +37,17 @@ struct ph_tls_client_options {
     struct ph_str resumption_key; // what was sent + host: tickets are kept under it; empty: none
     const struct ph_tls_identity *identity; // NULL: none
     uint16_t version_min;
-    struct ph_str groups; // TlsGroups as configured, "" for the default
+    struct ph_str groups; // TlsGroups as configured (valid ones), "" for the default
+    // May a ticket be offered whose session had these facts? Judge them by today's policy: a
+    // refused ticket is dropped and the handshake is a full one. NULL: any may; then judge the
+    // facts of the session that results.
+    bool (*ticket_acceptable)(void *owner, const struct ph_tls_facts *facts);
+    void *owner;
 };
+
+// "X25519:P-256"; a leading '?' offers a group without sending a key share for it, and lets a group
+// be passed over that this library doesn't have. False, with a sentence, when it can't be used.
+PH_MUST_CHECK bool ph_tls_groups_valid(struct ph_str groups, struct ph_buf *error);
 
 // Never NULL.
 struct ph_tls_session *ph_tls_session_connect(struct ph_tls_context *context,
@@ -50,7 +63,7 @@ enum ph_tls_result {
     PH_TLS_FAILED, // ph_tls_session_failure says why; output may still hold an alert
 };
 
-// Bytes from the network; copied.
+// Bytes from the network; copied. Drain them with handshake or read before the next turn.
 void ph_tls_session_feed(struct ph_tls_session *session, struct ph_str bytes);
 // Goes on with the handshake as far as the bytes fed allow. OK: facts are there.
 PH_MUST_CHECK enum ph_tls_result ph_tls_session_handshake(struct ph_tls_session *session);

@@ -1,5 +1,5 @@
-// Roots, extra intermediates, CRLs: loaded once, immutable, shared by all threads; and the
-// certificates that are ours. Loading reads files: at start-up and reload, never on a worker.
+// Roots, extra intermediates, CRLs: loaded once, immutable, shared by all threads. Loading parses,
+// and reading the system's bundle reads a file: at start-up and reload, never on a worker.
 #pragma once
 
 #include <stdbool.h>
@@ -7,8 +7,7 @@
 
 #include "base/buf.h"
 #include "base/str.h"
-#include "tls/facts.h"
-#include "tls/session.h"
+#include "tls/own.h" // the certificates that are ours are loaded where trust is
 
 struct ph_trust; // reference-counted atomically
 
@@ -26,14 +25,3 @@ void ph_trust_release(struct ph_trust *trust);
 uint64_t ph_trust_id(const struct ph_trust *trust); // never used twice in a process
 // Reads the system's bundle (/etc/ssl/certs/ca-certificates.crt) into `out_pem`.
 PH_MUST_CHECK bool ph_trust_read_system(struct ph_buf *out_pem, struct ph_buf *error);
-
-// PEM text with the certificate chain and the key (or the key in `key_pem`).
-struct ph_tls_identity *ph_tls_identity_create(struct ph_str chain_pem, struct ph_str key_pem,
-                                               struct ph_buf *error);
-void ph_tls_identity_destroy(struct ph_tls_identity *identity);
-int64_t ph_tls_identity_not_after_s(const struct ph_tls_identity *identity);
-bool ph_tls_identity_allows_client_auth(const struct ph_tls_identity *identity); // W12
-struct ph_tls_server *ph_tls_server_create(struct ph_str chain_pem, struct ph_str key_pem,
-                                           struct ph_buf *error);
-void ph_tls_server_destroy(struct ph_tls_server *server);
-int64_t ph_tls_server_not_after_s(const struct ph_tls_server *server);

@@ -1,0 +1,180 @@
+// Writes JSON into a buffer.
+#include "base/json.h"
+
+#include <math.h>
+
+void ph_json_init(struct ph_json *json, struct ph_buf *out)
+{
+    *json = (struct ph_json){.out = out};
+}
+
+// Length of the well-formed UTF-8 sequence at the front of `text` (RFC 3629 §4), 0: there is none.
+static size_t utf8_len(struct ph_str text)
+{
+    const unsigned char *s = (const unsigned char *)text.data;
+    unsigned char low = 0x80;
+    unsigned char high = 0xbf;
+    size_t len = 0;
+
+    if (s[0] < 0x80) {
+        return 1;
+    }
+    if (s[0] >= 0xc2 && s[0] <= 0xdf) {
+        len = 2;
+    } else if (s[0] >= 0xe0 && s[0] <= 0xef) {
+        len = 3;
+        low = s[0] == 0xe0 ? 0xa0 : 0x80;
+        high = s[0] == 0xed ? 0x9f : 0xbf;
+    } else if (s[0] >= 0xf0 && s[0] <= 0xf4) {
+        len = 4;
+        low = s[0] == 0xf0 ? 0x90 : 0x80;
+        high = s[0] == 0xf4 ? 0x8f : 0xbf;
+    }
+    if (len == 0 || text.len < len || s[1] < low || s[1] > high) {
+        return 0;
+    }
+    for (size_t i = 2; i < len; i++) {
+        if (s[i] < 0x80 || s[i] > 0xbf) {
+            return 0;
+        }
+    }
+    return len;
+}
+
+static bool plain(char byte)
+{
+    return byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';
+}
+
+static void append_escaped(struct ph_buf *out, struct ph_str text)
+{
+    while (text.len > 0) {
+        size_t run = 0;
+
+        while (run < text.len && plain(text.data[run])) {
+            run++;
+        }
+        if (run > 0) {
+            ph_buf_append(out, ph_str_first(text, run));
+            text = ph_str_after(text, run);
+            continue;
+        }
+        if (text.data[0] == '"' || text.data[0] == '\\') {
+            ph_buf_append_char(out, '\\');
+            ph_buf_append_char(out, text.data[0]);
+            run = 1;
+        } else if ((unsigned char)text.data[0] < 0x20 || text.data[0] == 0x7f) {
+            ph_buf_printf(out, "\\u%04x", (unsigned char)text.data[0]);
+            run = 1;
+        } else {
+            run = utf8_len(text);
+            ph_buf_append(out, run > 0 ? ph_str_first(text, run) : PH_STR("\xef\xbf\xbd"));
+            run = run > 0 ? run : 1;
+        }
+        text = ph_str_after(text, run);
+    }
+}
+
+static void begin_value(struct ph_json *json, const char *key)
+{
+    if (json->filled[json->depth]) {
+        ph_buf_append_char(json->out, ',');
+    }
+    json->filled[json->depth] = true;
+    if (key != NULL) {
+        ph_buf_append_char(json->out, '"');
+        append_escaped(json->out, ph_str_from(key));
+        ph_buf_append(json->out, PH_STR("\":"));
+    }
+}
+
+static void open_level(struct ph_json *json, const char *key, char bracket)
+{
+    begin_value(json, key);
+    ph_buf_append_char(json->out, bracket);
+    json->depth++;
+    PH_CHECK(json->depth < PH_JSON_DEPTH_MAX);
+    json->filled[json->depth] = false;
+}
+
+static void close_level(struct ph_json *json, char bracket)
+{
+    PH_CHECK(json->depth > 0);
+    json->depth--;
+    ph_buf_append_char(json->out, bracket);
+}
+
+void ph_json_open_object(struct ph_json *json, const char *key)
+{
+    open_level(json, key, '{');
+}
+
+void ph_json_close_object(struct ph_json *json)
+{
+    close_level(json, '}');
+}
+
+void ph_json_open_array(struct ph_json *json, const char *key)
+{
+    open_level(json, key, '[');
+}
+
+void ph_json_close_array(struct ph_json *json)
+{
+    close_level(json, ']');
+}
+
+void ph_json_string(struct ph_json *json, const char *key, struct ph_str text, size_t max)
+{
+    begin_value(json, key);
+    ph_buf_append_char(json->out, '"');
+    append_escaped(json->out, max > 0 ? ph_str_first(text, max) : text);
+    ph_buf_append_char(json->out, '"');
+}
+
+void ph_json_text(struct ph_json *json, const char *key, const char *text)
+{
+    ph_json_string(json, key, ph_str_from(text), 0);
+}
+
+void ph_json_u64(struct ph_json *json, const char *key, uint64_t value)
+{
+    begin_value(json, key);
+    ph_buf_printf(json->out, "%llu", (unsigned long long)value);
+}
+
+void ph_json_i64(struct ph_json *json, const char *key, int64_t value)
+{
+    begin_value(json, key);
+    ph_buf_printf(json->out, "%lld", (long long)value);
+}
+
+void ph_json_double(struct ph_json *json, const char *key, double value)
+{
+    if (!isfinite(value)) {
+        ph_json_null(json, key);
+        return;
+    }
+    begin_value(json, key);
+    ph_buf_printf(json->out, "%.6g", value);
+}
+
+void ph_json_bool(struct ph_json *json, const char *key, bool value)
+{
+    begin_value(json, key);
+    ph_buf_append(json->out, value ? PH_STR("true") : PH_STR("false"));
+}
+
+void ph_json_null(struct ph_json *json, const char *key)
+{
+    begin_value(json, key);
+    ph_buf_append(json->out, PH_STR("null"));
+}
+
+void ph_json_members(struct ph_json *json, struct ph_str members)
+{
+    if (members.len > 0) {
+        begin_value(json, NULL);
+        ph_buf_append(json->out, members);
+    }
+}

@@ -1,0 +1,172 @@
+// The delivery log's writer.
+#include "cli/log_writer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+
+struct ph_log_writer {
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    pthread_t thread;
+    char *path;
+    int fd;
+    struct ph_buf waiting;
+    bool ending;
+    bool reopen;
+    uint64_t dropped;
+};
+
+static int open_log(const char *path)
+{
+    return strcmp(path, "-") == 0 ? STDOUT_FILENO
+                                  : open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+}
+
+static uint64_t count_lines(struct ph_str text)
+{
+    uint64_t count = 0;
+
+    for (size_t i = 0; i < text.len; i++) {
+        count += text.data[i] == '\n';
+    }
+    return count;
+}
+
+// Returns how many bytes didn't go.
+static size_t write_out(int fd, struct ph_str text)
+{
+    while (text.len > 0) {
+        ssize_t wrote = write(fd, text.data, text.len);
+
+        if (wrote < 0 && errno == EINTR) {
+            continue;
+        }
+        if (wrote <= 0) {
+            break;
+        }
+        text = ph_str_after(text, (size_t)wrote);
+    }
+    return text.len;
+}
+
+static void *serve(void *argument)
+{
+    struct ph_log_writer *writer = argument;
+    struct ph_buf lines = {0};
+    bool failing = false;
+
+    pthread_mutex_lock(&writer->lock);
+    while (!writer->ending || writer->waiting.len > 0) {
+        struct ph_buf swapped = lines;
+        bool reopen = writer->reopen;
+        size_t left;
+
+        if (writer->waiting.len == 0 && !reopen) {
+            pthread_cond_wait(&writer->work, &writer->lock);
+            continue;
+        }
+        lines = writer->waiting;
+        writer->waiting = swapped;
+        writer->reopen = false;
+        pthread_mutex_unlock(&writer->lock);
+        if (reopen && writer->fd != STDOUT_FILENO) {
+            int fd = open_log(writer->path);
+
+            if (fd >= 0) {
+                close(writer->fd);
+                writer->fd = fd;
+            }
+        }
+        left = write_out(writer->fd, ph_buf_str(&lines));
+        if (left > 0 && !failing) {
+            ph_log(PH_LOG_ERROR, "the delivery log %s can't be written: %s; lines are dropped",
+                   writer->path, strerror(errno));
+        }
+        failing = left > 0;
+        pthread_mutex_lock(&writer->lock);
+        writer->dropped += count_lines(ph_str_after(ph_buf_str(&lines), lines.len - left));
+        ph_buf_clear(&lines);
+    }
+    pthread_mutex_unlock(&writer->lock);
+    ph_buf_deinit(&lines);
+    return NULL;
+}
+
+struct ph_log_writer *ph_log_writer_create(struct ph_str path)
+{
+    struct ph_log_writer *writer = ph_alloc(sizeof(*writer));
+
+    writer->path = ph_alloc(path.len + 1);
+    memcpy(writer->path, path.data, path.len);
+    writer->fd = path.len > 0 ? open_log(writer->path) : open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (writer->fd < 0) {
+        free(writer->path);
+        free(writer);
+        return NULL;
+    }
+    pthread_mutex_init(&writer->lock, NULL);
+    pthread_cond_init(&writer->work, NULL);
+    PH_CHECK(pthread_create(&writer->thread, NULL, serve, writer) == 0);
+    return writer;
+}
+
+void ph_log_writer_destroy(struct ph_log_writer *writer)
+{
+    if (writer == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&writer->lock);
+    writer->ending = true;
+    pthread_cond_signal(&writer->work);
+    pthread_mutex_unlock(&writer->lock);
+    pthread_join(writer->thread, NULL);
+    if (writer->fd != STDOUT_FILENO) {
+        close(writer->fd);
+    }
+    pthread_cond_destroy(&writer->work);
+    pthread_mutex_destroy(&writer->lock);
+    ph_buf_deinit(&writer->waiting);
+    free(writer->path);
+    free(writer);
+}
+
+void ph_log_writer_put(struct ph_log_writer *writer, struct ph_str lines)
+{
+    pthread_mutex_lock(&writer->lock);
+    if (writer->waiting.len + lines.len > PH_LOG_WRITER_BYTES_MAX) {
+        writer->dropped += count_lines(lines);
+    } else {
+        bool first = writer->waiting.len == 0;
+
+        ph_buf_append(&writer->waiting, lines);
+        if (first) {
+            pthread_cond_signal(&writer->work);
+        }
+    }
+    pthread_mutex_unlock(&writer->lock);
+}
+
+void ph_log_writer_reopen(struct ph_log_writer *writer)
+{
+    pthread_mutex_lock(&writer->lock);
+    writer->reopen = true;
+    pthread_cond_signal(&writer->work);
+    pthread_mutex_unlock(&writer->lock);
+}
+
+uint64_t ph_log_writer_dropped(struct ph_log_writer *writer)
+{
+    uint64_t dropped;
+
+    pthread_mutex_lock(&writer->lock);
+    dropped = writer->dropped;
+    pthread_mutex_unlock(&writer->lock);
+    return dropped;
+}

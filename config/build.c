@@ -1,0 +1,674 @@
+// Blocks → values → the snapshot's parts that aren't connectors.
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/endpoint.h"
+#include "config/build_parts.h"
+#include "config/snapshot_parts.h"
+#include "config/value.h"
+#include "smtp/address.h"
+
+static struct ph_snapshot *of(const struct ph_builder *b)
+{
+    return PH_CONTAINER_OF(b->config, struct ph_snapshot, config);
+}
+
+static void keep(void *list, size_t *count, void *take)
+{
+    void ***at = list;
+
+    *at = reallocarray(*at, *count + 1, sizeof(**at));
+    PH_CHECK(*at != NULL);
+    (*at)[(*count)++] = take;
+}
+
+void *ph_build_alloc(struct ph_builder *b, size_t size)
+{
+    void *memory = ph_alloc(size > 0 ? size : 1);
+
+    keep(&of(b)->memory, &of(b)->memory_count, memory);
+    return memory;
+}
+
+struct ph_str ph_build_str(struct ph_builder *b, struct ph_str text)
+{
+    char *copy = ph_build_alloc(b, text.len + 1);
+
+    memcpy(copy, text.data, text.len);
+    return (struct ph_str){.data = copy, .len = text.len};
+}
+
+void ph_build_keep_trust(struct ph_builder *b, struct ph_trust *trust)
+{
+    keep(&of(b)->trusts, &of(b)->trust_count, trust);
+}
+
+void ph_build_keep_identity(struct ph_builder *b, struct ph_tls_identity *identity)
+{
+    keep(&of(b)->identities, &of(b)->identity_count, identity);
+}
+
+void ph_build_keep_server(struct ph_builder *b, struct ph_tls_server *server)
+{
+    keep(&of(b)->servers, &of(b)->server_count, server);
+}
+
+static void report(struct ph_buf *out, struct ph_config_position at, const char *id,
+                   const char *key, const char *format, va_list arguments)
+{
+    char text[1024];
+
+    vsnprintf(text, sizeof(text), format, arguments);
+    ph_buf_printf(out, "%s:%u: %s %s: %s\n", at.file != NULL ? at.file : "posthaste.conf", at.line,
+                  id, key, text);
+}
+
+void ph_build_error(struct ph_builder *b, struct ph_config_position at, const char *id,
+                    const char *key, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    report(b->errors, at, id, key, format, arguments);
+    va_end(arguments);
+    b->error_count++;
+}
+
+void ph_build_warning(struct ph_builder *b, struct ph_config_position at, const char *id,
+                      const char *key, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    report(b->warnings, at, id, key, format, arguments);
+    va_end(arguments);
+}
+
+// --- values ---
+
+static bool read_choice(const char *choices, struct ph_str text, uint64_t *out)
+{
+    struct ph_str rest = ph_str_from(choices);
+    struct ph_str choice;
+
+    for (uint64_t number = 0; ph_str_cut(&rest, '|', &choice); number++) {
+        if (ph_str_eq_nocase(choice, text)) {
+            *out = number;
+            return true;
+        }
+    }
+    return false;
+}
+
+static const char *expected(const struct ph_key *key)
+{
+    switch (key->type) {
+    case PH_KEY_BOOL:
+        return "true or false";
+    case PH_KEY_TIME:
+        return "a time like 15m, 2d or 00:15:00";
+    case PH_KEY_SIZE:
+        return "a size like 35MB, or unlimited";
+    case PH_KEY_NUMBER:
+        return "a number";
+    case PH_KEY_SHARE:
+        return "a share like 10%, or a size";
+    case PH_KEY_RATE:
+        return "a rate like 200/s, 50/m or off";
+    case PH_KEY_CHOICE:
+    case PH_KEY_BITS:
+        return key->choices;
+    case PH_KEY_TEXT:
+    case PH_KEY_LIST:
+        break;
+    }
+    return "a text in quotes";
+}
+
+static bool read_bits(const struct ph_key *key, struct ph_value *value)
+{
+    value->number = 0;
+    for (size_t i = 0; i < value->word_count; i++) {
+        uint64_t bit;
+
+        if (!read_choice(key->choices, value->words[i], &bit)) {
+            return false;
+        }
+        value->number |= UINT64_C(1) << bit;
+    }
+    return true;
+}
+
+static bool read_text(const struct ph_key *key, struct ph_value *value)
+{
+    bool good = true;
+
+    switch (key->type) {
+    case PH_KEY_TEXT:
+    case PH_KEY_LIST:
+        break;
+    case PH_KEY_BOOL:
+        good = ph_value_bool(value->text, &value->boolean);
+        break;
+    case PH_KEY_TIME:
+        good = ph_value_time_ms(value->text, &value->number);
+        break;
+    case PH_KEY_SIZE:
+        good = ph_value_size(value->text, &value->number);
+        break;
+    case PH_KEY_NUMBER:
+        good = ph_value_number(value->text, &value->number);
+        break;
+    case PH_KEY_SHARE:
+        value->percent = ph_value_percent(value->text, &value->number);
+        good = value->percent || ph_value_size(value->text, &value->number);
+        break;
+    case PH_KEY_RATE:
+        good = ph_value_rate(value->text, &value->number, &value->interval);
+        break;
+    case PH_KEY_CHOICE:
+        good = read_choice(key->choices, value->text, &value->number);
+        break;
+    case PH_KEY_BITS:
+        good = read_bits(key, value);
+        break;
+    }
+    return good;
+}
+
+static bool in_range(const struct ph_key *key, const struct ph_value *value)
+{
+    bool bounded =
+        key->type == PH_KEY_TIME || key->type == PH_KEY_SIZE || key->type == PH_KEY_NUMBER;
+
+    return !bounded || (value->number >= key->min && (key->max == 0 || value->number <= key->max));
+}
+
+static void set_words(struct ph_builder *b, struct ph_value *value,
+                      const struct ph_config_word *words, size_t count)
+{
+    struct ph_str *copies = ph_build_alloc(b, count * sizeof(*copies));
+
+    for (size_t i = 0; i < count; i++) {
+        copies[i] = ph_build_str(b, words[i].text);
+    }
+    value->words = copies;
+    value->word_count = count;
+    value->text = count > 0 ? copies[0] : PH_STR_NONE;
+}
+
+static bool is_list(const struct ph_key *key)
+{
+    return key->type == PH_KEY_LIST || key->type == PH_KEY_BITS;
+}
+
+static void set_default(struct ph_builder *b, const struct ph_key *key, struct ph_value *value)
+{
+    struct ph_config_word word = {.text = ph_str_from(key->fallback)};
+
+    set_words(b, value, &word, word.text.len > 0 || !is_list(key) ? 1 : 0);
+    PH_CHECK(read_text(key, value));
+}
+
+static void set_given(struct ph_builder *b, const struct ph_key *key,
+                      const struct ph_config_pair *pair, struct ph_value *value)
+{
+    value->given = true;
+    value->at = pair->at;
+    if (pair->list && !is_list(key)) {
+        ph_build_error(b, pair->at, "C17", key->name, "takes one value, not a list; write %s",
+                       expected(key));
+        set_default(b, key, value);
+        return;
+    }
+    set_words(b, value, pair->words, pair->word_count);
+    if ((key->type == PH_KEY_TEXT || key->type == PH_KEY_LIST) && pair->word_count > 0 &&
+        !pair->words[0].quoted && pair->words[0].text.len > 0) {
+        ph_build_error(b, pair->at, "C27", key->name, "a text is quoted; write \"%.*s\"",
+                       PH_STR_ARG(value->text));
+    } else if (!read_text(key, value)) {
+        ph_build_error(b, pair->at, "C17", key->name, "\"%.*s\" isn't possible; write %s",
+                       PH_STR_ARG(value->text), expected(key));
+        set_default(b, key, value);
+    } else if (!in_range(key, value)) {
+        ph_build_error(b, pair->at, "C17", key->name, "%.*s is out of range; from %llu to %llu%s",
+                       PH_STR_ARG(value->text), (unsigned long long)key->min,
+                       (unsigned long long)(key->max > 0 ? key->max : UINT64_MAX),
+                       key->type == PH_KEY_TIME ? " (milliseconds)" : "");
+        set_default(b, key, value);
+    }
+    if (key->state == PH_KEY_NO_EFFECT) {
+        ph_build_warning(b, pair->at, "W1", key->name, "no effect here");
+    } else if (key->state == PH_KEY_LATER) {
+        ph_build_warning(b, pair->at, "W16", key->name, "read, but not in force in this version");
+    }
+}
+
+static struct ph_config_pair *find_pair(struct ph_config_block *block, const char *name)
+{
+    for (size_t i = 0; block != NULL && i < block->pair_count; i++) {
+        if (ph_str_eq_nocase(block->pairs[i].key, ph_str_from(name))) {
+            return &block->pairs[i];
+        }
+    }
+    return NULL;
+}
+
+static void refuse_unknown(struct ph_builder *b, const struct ph_key *keys, size_t count,
+                           const struct ph_config_block *block)
+{
+    for (size_t i = 0; block != NULL && i < block->pair_count; i++) {
+        const struct ph_config_pair *pair = &block->pairs[i];
+        const char *nearest = NULL;
+        unsigned best = 9;
+        char key[64];
+
+        if (pair->used) {
+            continue;
+        }
+        for (size_t k = 0; k < count; k++) {
+            unsigned distance = ph_value_distance(pair->key, ph_str_from(keys[k].name));
+
+            if (distance < best) {
+                best = distance;
+                nearest = keys[k].name;
+            }
+        }
+        ph_str_copy(key, sizeof(key), pair->key);
+        if (nearest != NULL && best <= 4) {
+            ph_build_error(b, pair->at, "C21", key, "unknown; did you mean %s?", nearest);
+        } else {
+            ph_build_error(b, pair->at, "C21", key, "unknown here; remove it");
+        }
+    }
+}
+
+static void note_effective(struct ph_builder *b, enum ph_block_kind kind,
+                           const struct ph_config_block *block, const struct ph_key *key,
+                           const struct ph_value *value)
+{
+    struct ph_buf *out = &b->config->effective;
+
+    if (kind != PH_BLOCK_GLOBAL) {
+        ph_buf_printf(out, "%s%s%.*s%s.", ph_block_name(kind),
+                      block != NULL && block->label.len > 0 ? " \"" : "",
+                      block != NULL ? (int)block->label.len : 0,
+                      block != NULL ? block->label.data : "",
+                      block != NULL && block->label.len > 0 ? "\"" : "");
+    }
+    ph_buf_printf(out, "%s\t", key->name);
+    for (size_t i = 0; i < value->word_count; i++) {
+        ph_buf_printf(out, "%s%.*s", i > 0 ? ", " : "", PH_STR_ARG(value->words[i]));
+    }
+    if (value->given) {
+        ph_buf_printf(out, "\t%s:%u\n", value->at.file, value->at.line);
+    } else {
+        ph_buf_append(out, PH_STR("\tdefault\n"));
+    }
+}
+
+void ph_build_values(struct ph_builder *b, enum ph_block_kind kind, struct ph_config_block *block,
+                     struct ph_value *out)
+{
+    size_t count;
+    const struct ph_key *keys = ph_keys_of(kind, &count);
+
+    for (size_t i = 0; i < count; i++) {
+        struct ph_config_pair *pair = find_pair(block, keys[i].name);
+
+        out[i] = (struct ph_value){0};
+        if (pair != NULL) {
+            pair->used = true;
+            set_given(b, &keys[i], pair, &out[i]);
+        } else {
+            set_default(b, &keys[i], &out[i]);
+            if (block != NULL) {
+                out[i].at = block->at;
+            }
+        }
+        note_effective(b, kind, block, &keys[i], &out[i]);
+    }
+    refuse_unknown(b, keys, count, block);
+}
+
+struct ph_str ph_build_source(struct ph_builder *b, const struct ph_config_block *block)
+{
+    struct ph_buf text = {0};
+    struct ph_str kept;
+
+    ph_buf_printf(&text, "%s:%u %.*s %.*s", block->at.file, block->at.line, PH_STR_ARG(block->type),
+                  PH_STR_ARG(block->label));
+    kept = ph_build_str(b, ph_buf_str(&text));
+    ph_buf_deinit(&text);
+    return kept;
+}
+
+bool ph_build_file(struct ph_builder *b, const struct ph_value *value, struct ph_str path,
+                   const char *id, const char *key, struct ph_str *out_text, unsigned *out_mode)
+{
+    struct ph_buf text = {0};
+    struct ph_buf error = {0};
+    unsigned mode = 0;
+    char name[4096];
+    bool good;
+
+    ph_str_copy(name, sizeof(name), path);
+    good = b->files != NULL && b->files->read(b->files->owner, name, &text, &mode, &error);
+    if (good) {
+        *out_text = ph_build_str(b, ph_buf_str(&text));
+        if (out_mode != NULL) {
+            *out_mode = mode;
+        }
+    } else {
+        ph_build_error(b, value->at, id, key, "%s can't be read (%.*s); name a file that can", name,
+                       PH_STR_ARG(error.len > 0 ? ph_buf_str(&error) : PH_STR("no files here")));
+    }
+    ph_buf_deinit(&text);
+    ph_buf_deinit(&error);
+    return good;
+}
+
+// --- the blocks that aren't connectors ---
+
+static struct ph_config_block *only_block(struct ph_builder *b, enum ph_block_kind kind)
+{
+    struct ph_config_block *found = NULL;
+
+    for (size_t i = 1; i < b->tree.block_count; i++) {
+        struct ph_config_block *block = &b->tree.blocks[i];
+
+        if (!ph_str_eq_nocase(block->type, ph_str_from(ph_block_name(kind)))) {
+            continue;
+        }
+        if (found != NULL) {
+            ph_build_error(b, block->at, "C24", ph_block_name(kind),
+                           "there is one at %s:%u already; put all its keys there", found->at.file,
+                           found->at.line);
+        } else {
+            found = block;
+        }
+    }
+    return found;
+}
+
+static uint64_t machine_memory(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES);
+    long size = sysconf(_SC_PAGESIZE);
+
+    return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : UINT64_C(1) << 30;
+}
+
+static void build_global(struct ph_builder *b)
+{
+    struct ph_config *config = b->config;
+    const struct ph_value *v = b->global;
+    char host[256] = "localhost";
+
+    config->hostname = v[PH_GLOBAL_HOSTNAME].text;
+    if (config->hostname.len == 0) {
+        (void)!gethostname(host, sizeof(host) - 1);
+        config->hostname = ph_build_str(b, ph_str_from(host));
+    }
+    config->spool_dir = v[PH_GLOBAL_SPOOL_DIR].text;
+    config->workers = (uint32_t)v[PH_GLOBAL_WORKERS].number;
+    config->io_world = (enum ph_io_world)v[PH_GLOBAL_IO_WORLD].number;
+    config->durability_os = v[PH_GLOBAL_DURABILITY].number == 1;
+    config->outcome_sync_delay_ms = v[PH_GLOBAL_OUTCOME_SYNC_DELAY].number;
+    config->shutdown_timeout_ms = v[PH_GLOBAL_SHUTDOWN_TIMEOUT].number;
+    config->spool_lock_timeout_ms = v[PH_GLOBAL_SPOOL_LOCK_TIMEOUT].number;
+    config->min_free_percent =
+        v[PH_GLOBAL_MIN_FREE_SPACE].percent ? (uint32_t)v[PH_GLOBAL_MIN_FREE_SPACE].number : 10;
+    config->memory_limit = v[PH_GLOBAL_MEMORY_LIMIT].percent
+                               ? machine_memory() / 100 * v[PH_GLOBAL_MEMORY_LIMIT].number
+                               : v[PH_GLOBAL_MEMORY_LIMIT].number;
+    config->postmaster = v[PH_GLOBAL_POSTMASTER].text;
+    if (config->postmaster.len == 0) {
+        struct ph_buf text = {0};
+
+        ph_buf_printf(&text, "postmaster@%.*s", PH_STR_ARG(config->hostname));
+        config->postmaster = ph_build_str(b, ph_buf_str(&text));
+        ph_buf_deinit(&text);
+    }
+}
+
+static void refuse_wildcards(struct ph_builder *b, const struct ph_value *value, const char *key)
+{
+    for (size_t i = 0; i < value->word_count; i++) {
+        if (ph_str_find_char(value->words[i], '*') >= 0) {
+            ph_build_error(b, value->at, "C11", key,
+                           "%.*s has a wildcard, which Exchange forbids; list each domain",
+                           PH_STR_ARG(value->words[i]));
+        }
+    }
+}
+
+static void build_transport(struct ph_builder *b)
+{
+    struct ph_config *config = b->config;
+    const struct ph_value *v = b->transport;
+
+    config->max_per_domain_outbound_connections = v[PH_TRANSPORT_MAX_PER_DOMAIN].number;
+    config->max_outbound_connections = v[PH_TRANSPORT_MAX_OUTBOUND].number;
+    if (config->max_per_domain_outbound_connections > config->max_outbound_connections) {
+        ph_build_error(b, v[PH_TRANSPORT_MAX_PER_DOMAIN].at, "C18",
+                       "MaxPerDomainOutboundConnections",
+                       "%llu is more than MaxOutboundConnections (%llu); write a smaller number",
+                       (unsigned long long)config->max_per_domain_outbound_connections,
+                       (unsigned long long)config->max_outbound_connections);
+    }
+    refuse_wildcards(b, &v[PH_TRANSPORT_SEND_SECURE], "TLSSendDomainSecureList");
+    refuse_wildcards(b, &v[PH_TRANSPORT_RECEIVE_SECURE], "TLSReceiveDomainSecureList");
+    config->send_domain_secure = v[PH_TRANSPORT_SEND_SECURE].words;
+    config->send_domain_secure_count = v[PH_TRANSPORT_SEND_SECURE].word_count;
+    config->receive_domain_secure = v[PH_TRANSPORT_RECEIVE_SECURE].words;
+    config->receive_domain_secure_count = v[PH_TRANSPORT_RECEIVE_SECURE].word_count;
+}
+
+static void build_queue(struct ph_builder *b)
+{
+    struct ph_value v[PH_QUEUE_KEY_COUNT];
+    struct ph_retry_series *retry = &b->config->retry;
+
+    ph_build_values(b, PH_BLOCK_QUEUE, only_block(b, PH_BLOCK_QUEUE), v);
+    *retry = (struct ph_retry_series){
+        .glitch_count = (uint32_t)v[PH_QUEUE_KEY_GLITCH_COUNT].number,
+        .glitch_ms = v[PH_QUEUE_KEY_GLITCH_INTERVAL].number,
+        .transient_count = (uint32_t)v[PH_QUEUE_KEY_TRANSIENT_COUNT].number,
+        .transient_ms = v[PH_QUEUE_KEY_TRANSIENT_INTERVAL].number,
+        .later_ms = v[PH_QUEUE_KEY_LATER_INTERVAL].number,
+        .message_ms = v[PH_QUEUE_KEY_MESSAGE_RETRY].number,
+        .expiration_ms = v[PH_QUEUE_KEY_EXPIRATION].number,
+        .delay_notification_ms = v[PH_QUEUE_KEY_DELAY_NOTIFICATION].number,
+    };
+    b->config->delay_dsn_enabled = v[PH_QUEUE_KEY_DELAY_DSN].boolean;
+    if (v[PH_QUEUE_KEY_DELAY_NOTIFICATION].given &&
+        retry->delay_notification_ms <= retry->transient_count * retry->transient_ms) {
+        ph_build_warning(b, v[PH_QUEUE_KEY_DELAY_NOTIFICATION].at, "W8", "DelayNotificationTimeout",
+                         "senders are told of delays before the transient retries are over");
+    }
+}
+
+static void build_resolver(struct ph_builder *b)
+{
+    struct ph_resolver_settings *settings = &b->config->resolver;
+    struct ph_value v[PH_RESOLVER_COUNT];
+    struct ph_cidr *ranges;
+
+    ph_build_values(b, PH_BLOCK_RESOLVER, only_block(b, PH_BLOCK_RESOLVER), v);
+    ranges = ph_build_alloc(b, v[PH_RESOLVER_ALLOWED_DESTINATIONS].word_count * sizeof(*ranges));
+    for (size_t i = 0; i < v[PH_RESOLVER_ALLOWED_DESTINATIONS].word_count; i++) {
+        struct ph_str text = v[PH_RESOLVER_ALLOWED_DESTINATIONS].words[i];
+
+        if (!ph_cidr_parse(text, &ranges[i])) {
+            ph_build_error(b, v[PH_RESOLVER_ALLOWED_DESTINATIONS].at, "C17", "AllowedDestinations",
+                           "%.*s is no range; write \"192.0.2.0/24\" or an address",
+                           PH_STR_ARG(text));
+        }
+    }
+    *settings = (struct ph_resolver_settings){
+        .forwarders = v[PH_RESOLVER_FORWARDERS].words,
+        .forwarder_count = v[PH_RESOLVER_FORWARDERS].word_count,
+        .local_data = v[PH_RESOLVER_LOCAL_DATA].words,
+        .local_data_count = v[PH_RESOLVER_LOCAL_DATA].word_count,
+        .trust_anchor = v[PH_RESOLVER_TRUST_ANCHOR].text,
+        .allowed_destinations = ranges,
+        .allowed_destination_count = v[PH_RESOLVER_ALLOWED_DESTINATIONS].word_count,
+        .port = (uint16_t)v[PH_RESOLVER_PORT].number,
+    };
+    if (settings->port != 25) {
+        ph_build_warning(b, v[PH_RESOLVER_PORT].at, "W17", "Port",
+                         "mail goes to port %u instead of 25: for laboratories only",
+                         settings->port);
+    }
+}
+
+static void build_admin_and_log(struct ph_builder *b)
+{
+    struct ph_value admin[PH_ADMIN_COUNT];
+    struct ph_value log[PH_LOG_KEY_COUNT];
+    struct ph_str http;
+
+    ph_build_values(b, PH_BLOCK_ADMIN, only_block(b, PH_BLOCK_ADMIN), admin);
+    ph_build_values(b, PH_BLOCK_LOG, only_block(b, PH_BLOCK_LOG), log);
+    b->config->control_socket = admin[PH_ADMIN_CONTROL_SOCKET].text;
+    http = admin[PH_ADMIN_HTTP].text;
+    if (http.len > 0 && !ph_endpoint_parse(http, &b->config->http)) {
+        ph_build_error(b, admin[PH_ADMIN_HTTP].at, "C17", "Http",
+                       "\"%.*s\" is no address; write \"127.0.0.1:8025\"", PH_STR_ARG(http));
+    }
+    b->config->delivery_log = log[PH_LOG_KEY_DELIVERY].text;
+    b->config->log_level = log[PH_LOG_KEY_LEVEL].text;
+}
+
+static void build_sites(struct ph_builder *b)
+{
+    struct ph_site_block *sites = ph_build_alloc(b, b->tree.block_count * sizeof(*sites));
+
+    for (size_t i = 1; i < b->tree.block_count; i++) {
+        struct ph_config_block *block = &b->tree.blocks[i];
+        struct ph_value v[PH_SITE_KEY_COUNT];
+        struct ph_site_block *site = &sites[b->config->site_count];
+
+        if (!ph_str_eq_nocase(block->type, PH_STR("Site"))) {
+            continue;
+        }
+        ph_build_values(b, PH_BLOCK_SITE, block, v);
+        site->pattern = ph_build_str(b, block->label);
+        site->source = ph_build_source(b, block);
+        site->limits.max_connections = (uint32_t)v[PH_SITE_KEY_MAX_CONNECTIONS].number;
+        site->limits.max_messages_per_connection =
+            (uint32_t)v[PH_SITE_KEY_MESSAGES_PER_CONNECTION].number;
+        site->limits.max_recipients_per_transaction =
+            (uint32_t)v[PH_SITE_KEY_RECIPIENTS_PER_TRANSACTION].number;
+        site->limits.pipeline_depth = (uint32_t)v[PH_SITE_KEY_PIPELINE_DEPTH].number;
+        site->given =
+            (v[PH_SITE_KEY_MAX_CONNECTIONS].given ? PH_SITE_GIVES_MAX_CONNECTIONS : 0u) |
+            (v[PH_SITE_KEY_MESSAGES_PER_CONNECTION].given ? PH_SITE_GIVES_MESSAGES_PER_CONNECTION
+                                                          : 0u) |
+            (v[PH_SITE_KEY_RECIPIENTS_PER_TRANSACTION].given ? PH_SITE_GIVES_RECIPIENTS : 0u) |
+            (v[PH_SITE_KEY_PIPELINE_DEPTH].given ? PH_SITE_GIVES_PIPELINE_DEPTH : 0u);
+        b->config->site_count++;
+    }
+    b->config->sites = sites;
+}
+
+static void refuse_unknown_blocks(struct ph_builder *b)
+{
+    for (size_t i = 1; i < b->tree.block_count; i++) {
+        const struct ph_config_block *block = &b->tree.blocks[i];
+        bool known = false;
+        char type[64];
+
+        for (int kind = PH_BLOCK_RECEIVE; kind < PH_BLOCK_KINDS; kind++) {
+            known |=
+                ph_str_eq_nocase(block->type, ph_str_from(ph_block_name((enum ph_block_kind)kind)));
+        }
+        if (!known) {
+            ph_str_copy(type, sizeof(type), block->type);
+            ph_build_error(b, block->at, "C21", type,
+                           "unknown kind of block; the kinds are SendConnector, ReceiveConnector, "
+                           "TransportConfig, Site, Queue, Resolver, Admin and Log");
+        }
+    }
+}
+
+struct includes {
+    const struct ph_config_files *files;
+    struct ph_config_includes callbacks;
+};
+
+static bool expand_include(void *owner, struct ph_str glob, struct ph_config_tree *tree,
+                           struct ph_buf *errors, unsigned depth)
+{
+    struct includes *includes = owner;
+    struct ph_buf names = {0};
+    char pattern[4096];
+    bool good = true;
+
+    ph_str_copy(pattern, sizeof(pattern), glob);
+    if (includes->files == NULL ||
+        !includes->files->expand(includes->files->owner, pattern, &names)) {
+        ph_buf_printf(errors, "%s:1: C27 include: nothing can be included here\n", pattern);
+        return false;
+    }
+    for (size_t at = 0; at < names.len; at += strlen(names.data + at) + 1) {
+        struct ph_buf text = {0};
+        struct ph_buf error = {0};
+        unsigned mode;
+
+        if (!includes->files->read(includes->files->owner, names.data + at, &text, &mode, &error)) {
+            ph_buf_printf(errors, "%s:1: C27 include: %.*s\n", names.data + at,
+                          PH_STR_ARG(ph_buf_str(&error)));
+            good = false;
+        } else {
+            good &= ph_config_parse(tree, names.data + at, ph_buf_str(&text), &includes->callbacks,
+                                    depth, errors);
+        }
+        ph_buf_deinit(&text);
+        ph_buf_deinit(&error);
+    }
+    ph_buf_deinit(&names);
+    return good;
+}
+
+struct ph_config *ph_config_parse_text(const char *name, struct ph_str text,
+                                       const struct ph_config_files *files, struct ph_buf *errors,
+                                       struct ph_buf *warnings)
+{
+    static _Atomic uint64_t generations;
+    struct ph_snapshot *snapshot = ph_alloc(sizeof(*snapshot));
+    struct ph_builder b = {
+        .config = &snapshot->config, .files = files, .errors = errors, .warnings = warnings};
+    struct includes includes = {.files = files};
+    bool good;
+
+    includes.callbacks = (struct ph_config_includes){.expand = expand_include, .owner = &includes};
+    atomic_init(&snapshot->references, 1);
+    ph_config_tree_init(&b.tree);
+    b.config->path = ph_build_str(&b, ph_str_from(name));
+    b.config->generation = atomic_fetch_add(&generations, 1) + 1;
+    good = ph_config_parse(&b.tree, name, text, &includes.callbacks, 0, errors);
+    b.tree.blocks[0].at = (struct ph_config_position){.file = b.config->path.data, .line = 1};
+    ph_build_values(&b, PH_BLOCK_GLOBAL, &b.tree.blocks[0], b.global);
+    build_global(&b);
+    ph_build_values(&b, PH_BLOCK_TRANSPORT, only_block(&b, PH_BLOCK_TRANSPORT), b.transport);
+    build_transport(&b);
+    build_queue(&b);
+    build_resolver(&b);
+    build_admin_and_log(&b);
+    build_sites(&b);
+    refuse_unknown_blocks(&b);
+    ph_build_receive(&b);
+    ph_build_send(&b);
+    // The values' positions name files by strings of the tree: they are copied where they are kept.
+    ph_config_tree_deinit(&b.tree);
+    if (!good || b.error_count > 0) {
+        ph_config_release(b.config);
+        return NULL;
+    }
+    return b.config;
+}

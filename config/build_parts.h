@@ -1,0 +1,54 @@
+// What the files of the builder share: config/build (values of blocks), config/build_send,
+// config/build_receive. Nobody else includes it.
+#pragma once
+
+#include "config/keys.h"
+#include "config/load.h"
+#include "config/parse.h"
+
+struct ph_value {
+    bool given;
+    struct ph_config_position at; // of the pair, or of its block
+    struct ph_str text;
+    bool boolean;
+    uint64_t number;   // TIME, SIZE, NUMBER, CHOICE, BITS; of a share of something its percent
+    uint64_t interval; // RATE
+    bool percent;
+    const struct ph_str *words;
+    size_t word_count;
+};
+
+struct ph_builder {
+    struct ph_config *config;
+    struct ph_config_tree tree;
+    const struct ph_config_files *files;
+    struct ph_buf *errors;
+    struct ph_buf *warnings;
+    unsigned error_count;
+    struct ph_value global[PH_GLOBAL_COUNT];
+    struct ph_value transport[PH_TRANSPORT_COUNT];
+    struct ph_value resolver[PH_RESOLVER_COUNT];
+};
+
+// In the snapshot's memory: lives as long as it.
+void *ph_build_alloc(struct ph_builder *b, size_t size);
+struct ph_str ph_build_str(struct ph_builder *b, struct ph_str text);
+void ph_build_error(struct ph_builder *b, struct ph_config_position at, const char *id,
+                    const char *key, const char *format, ...) PH_PRINTF(5, 6);
+void ph_build_warning(struct ph_builder *b, struct ph_config_position at, const char *id,
+                      const char *key, const char *format, ...) PH_PRINTF(5, 6);
+// The values of a block (NULL: all defaults), one for each key of its kind.
+void ph_build_values(struct ph_builder *b, enum ph_block_kind kind, struct ph_config_block *block,
+                     struct ph_value *out);
+// "posthaste.conf:31 SendConnector contoso"
+struct ph_str ph_build_source(struct ph_builder *b, const struct ph_config_block *block);
+// A file's text, in the snapshot's memory. False: reported under `id`.
+bool ph_build_file(struct ph_builder *b, const struct ph_value *value, struct ph_str path,
+                   const char *id, const char *key, struct ph_str *out_text, unsigned *out_mode);
+// Kept until the snapshot goes.
+void ph_build_keep_trust(struct ph_builder *b, struct ph_trust *take_trust);
+void ph_build_keep_identity(struct ph_builder *b, struct ph_tls_identity *take_identity);
+void ph_build_keep_server(struct ph_builder *b, struct ph_tls_server *take_server);
+
+void ph_build_send(struct ph_builder *b);
+void ph_build_receive(struct ph_builder *b);

@@ -1,0 +1,668 @@
+// SendConnector blocks: Exchange's rules (EXCHANGE semantics, docs/CONFIG.md), all in one run.
+#include <string.h>
+
+#include "base/hash.h"
+#include "config/build_parts.h"
+#include "smtp/address.h"
+
+#define W9_DAYS 21 // our own certificate ends so soon
+#define SYSTEM_ANCHORS PH_STR("system")
+
+enum { // TlsAuthLevel's choices: as enum ph_tls_level, then none
+    LEVEL_NONE = 3,
+};
+
+struct send {
+    struct ph_builder *b;
+    struct ph_config_block *block;
+    struct ph_value v[PH_SEND_COUNT];
+    struct ph_send_connector *c;
+};
+
+// --- address spaces, smart hosts ---
+
+static bool read_space(struct ph_builder *b, struct ph_str text, struct ph_address_space *out)
+{
+    struct ph_str domain;
+    char name[PH_DOMAIN_BYTES_MAX + 1];
+    uint64_t cost = 1;
+
+    if (ph_str_starts_nocase(text, PH_STR("SMTP:"))) {
+        text = ph_str_after(text, 5);
+    }
+    if (!ph_str_cut(&text, ';', &domain) ||
+        (text.len > 0 && (!ph_str_to_u64(text, &cost) || cost < 1 || cost > 100))) {
+        return false;
+    }
+    *out = (struct ph_address_space){.domain = PH_STR_NONE, .cost = (uint32_t)cost};
+    if (ph_str_eq(domain, PH_STR("*"))) {
+        out->all = true;
+        return true;
+    }
+    if (ph_str_starts(domain, PH_STR("*."))) {
+        out->subdomains = true;
+        domain = ph_str_after(domain, 2);
+    }
+    if (ph_str_find_char(domain, '*') >= 0 || !ph_domain_normalize(domain, name)) {
+        return false;
+    }
+    out->domain = ph_build_str(b, ph_str_from(name));
+    return true;
+}
+
+static void build_spaces(struct send *s)
+{
+    const struct ph_value *value = &s->v[PH_SEND_ADDRESS_SPACES];
+    struct ph_address_space *spaces = ph_build_alloc(s->b, value->word_count * sizeof(*spaces));
+
+    if (value->word_count == 0) {
+        ph_build_error(s->b, value->at, "C16", "AddressSpaces",
+                       "is required; write AddressSpaces = {\"*\"} for all domains");
+    }
+    for (size_t i = 0; i < value->word_count; i++) {
+        if (!read_space(s->b, value->words[i], &spaces[i])) {
+            ph_build_error(s->b, value->at, "C16", "AddressSpaces",
+                           "\"%.*s\" is no address space; write \"contoso.com\", "
+                           "\"*.contoso.com;2\" or \"*\"",
+                           PH_STR_ARG(value->words[i]));
+        }
+    }
+    s->c->address_spaces = spaces;
+    s->c->address_space_count = value->word_count;
+}
+
+static void build_smart_hosts(struct send *s)
+{
+    const struct ph_value *value = &s->v[PH_SEND_SMART_HOSTS];
+    struct ph_smart_host *hosts = ph_build_alloc(s->b, value->word_count * sizeof(*hosts));
+
+    for (size_t i = 0; i < value->word_count; i++) {
+        struct ph_str text = value->words[i];
+        char name[PH_DOMAIN_BYTES_MAX + 1];
+
+        if (text.len > 2 && text.data[0] == '[' && text.data[text.len - 1] == ']') {
+            hosts[i].no_mx = true;
+            text = ph_str_first(ph_str_after(text, 1), text.len - 2);
+        }
+        if (ph_endpoint_parse_address(text, &hosts[i].literal)) {
+            hosts[i].is_literal = true;
+            hosts[i].name = ph_build_str(s->b, text);
+        } else if (ph_domain_normalize(text, name)) {
+            hosts[i].name = ph_build_str(s->b, ph_str_from(name));
+        } else {
+            ph_build_error(s->b, value->at, "C17", "SmartHosts",
+                           "\"%.*s\" is neither a host name nor an IP address; write "
+                           "\"relay.example.net\"",
+                           PH_STR_ARG(value->words[i]));
+            hosts[i].name = PH_STR_NONE;
+        }
+    }
+    s->c->smart_hosts = hosts;
+    s->c->smart_host_count = value->word_count;
+}
+
+// --- TLS ---
+
+// One name of TlsDomain: "mx.contoso.com" or "*.contoso.com" (C13).
+static bool tls_domain_valid(struct ph_str text, char out[PH_DOMAIN_BYTES_MAX + 3])
+{
+    char name[PH_DOMAIN_BYTES_MAX + 1];
+    struct ph_endpoint unused;
+    bool wildcard = ph_str_starts(text, PH_STR("*."));
+    struct ph_str rest = wildcard ? ph_str_after(text, 2) : text;
+
+    if (ph_str_find_char(rest, '*') >= 0 || ph_endpoint_parse_address(rest, &unused) ||
+        !ph_domain_normalize(rest, name) || ph_str_find_char(rest, '.') < 0) {
+        return false;
+    }
+    ph_str_copy(out, PH_DOMAIN_BYTES_MAX + 3, wildcard ? PH_STR("*.") : PH_STR_NONE);
+    ph_str_copy(out + (wildcard ? 2 : 0), PH_DOMAIN_BYTES_MAX + 1, ph_str_from(name));
+    return true;
+}
+
+static void build_tls_domains(struct send *s)
+{
+    const struct ph_value *value = &s->v[PH_SEND_TLS_DOMAIN];
+    struct ph_str *domains = ph_build_alloc(s->b, value->word_count * sizeof(*domains));
+    char name[PH_DOMAIN_BYTES_MAX + 3];
+
+    for (size_t i = 0; i < value->word_count; i++) {
+        if (!tls_domain_valid(value->words[i], name)) {
+            ph_build_error(s->b, value->at, "C13", "TlsDomain",
+                           "\"%.*s\" isn't possible; write \"mx.contoso.com\" or "
+                           "\"*.contoso.com\"",
+                           PH_STR_ARG(value->words[i]));
+            domains[i] = PH_STR_NONE;
+        } else {
+            domains[i] = ph_build_str(s->b, ph_str_from(name));
+        }
+    }
+    s->c->policy.tls_domains = domains;
+    s->c->policy.tls_domain_count = value->word_count;
+}
+
+static int hex_digit(char c)
+{
+    c = ph_ascii_lower(c);
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static void build_pins(struct send *s)
+{
+    const struct ph_value *value = &s->v[PH_SEND_TLS_PINS];
+    struct ph_tls_pin *pins = ph_build_alloc(s->b, value->word_count * sizeof(*pins));
+
+    for (size_t i = 0; i < value->word_count; i++) {
+        struct ph_str text = value->words[i];
+        bool good;
+
+        if (ph_str_starts_nocase(text, PH_STR("spki:"))) {
+            text = ph_str_after(text, 5);
+        }
+        good = text.len == 64;
+        for (size_t j = 0; good && j < 32; j++) {
+            int high = hex_digit(text.data[2 * j]);
+            int low = hex_digit(text.data[2 * j + 1]);
+
+            good = high >= 0 && low >= 0;
+            pins[i].spki_sha256[j] = (uint8_t)(high << 4 | low);
+        }
+        if (!good) {
+            ph_build_error(s->b, value->at, "C17", "TlsPins",
+                           "\"%.*s\" is no SHA-256 of a public key; write 64 hexadecimal digits",
+                           PH_STR_ARG(value->words[i]));
+        }
+    }
+    s->c->policy.pins = pins;
+    s->c->policy.pin_count = value->word_count;
+}
+
+static bool append_files(struct send *s, const struct ph_value *value, const char *key,
+                         struct ph_buf *out)
+{
+    bool good = true;
+
+    for (size_t i = 0; good && i < value->word_count; i++) {
+        struct ph_str text;
+
+        if (ph_str_eq_nocase(value->words[i], SYSTEM_ANCHORS)) {
+            struct ph_buf error = {0};
+
+            good = ph_trust_read_system(out, &error);
+            if (!good) {
+                ph_build_error(s->b, value->at, "C20", key,
+                               "the system's bundle can't be read (%.*s); install ca-certificates "
+                               "or name a file",
+                               PH_STR_ARG(ph_buf_str(&error)));
+            }
+            ph_buf_deinit(&error);
+        } else {
+            good = ph_build_file(s->b, value, value->words[i], "C20", key, &text, NULL);
+            if (good) {
+                ph_buf_append(out, text);
+                ph_buf_append_char(out, '\n');
+            }
+        }
+    }
+    return good;
+}
+
+static bool same_words(const struct ph_value *a, const struct ph_value *b)
+{
+    bool same = a->word_count == b->word_count;
+
+    for (size_t i = 0; same && i < a->word_count; i++) {
+        same = ph_str_eq(a->words[i], b->words[i]);
+    }
+    return same;
+}
+
+struct trust_cache {
+    struct ph_value anchors;
+    struct ph_value crls;
+    struct ph_trust *trust;
+};
+
+// Connectors that trust the same share it: a bundle is parsed once.
+static struct ph_trust *find_trust(struct trust_cache *cache, size_t count, const struct send *s)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (same_words(&cache[i].anchors, &s->v[PH_SEND_TLS_TRUST_ANCHORS]) &&
+            same_words(&cache[i].crls, &s->v[PH_SEND_REVOCATION_CRLS])) {
+            return cache[i].trust;
+        }
+    }
+    return NULL;
+}
+
+static void build_trust(struct send *s, struct trust_cache *cache, size_t *cached)
+{
+    struct ph_buf anchors = {0};
+    struct ph_buf crls = {0};
+    struct ph_buf error = {0};
+    struct ph_trust *trust = find_trust(cache, *cached, s);
+
+    if (trust == NULL &&
+        append_files(s, &s->v[PH_SEND_TLS_TRUST_ANCHORS], "TlsTrustAnchors", &anchors) &&
+        append_files(s, &s->v[PH_SEND_REVOCATION_CRLS], "RevocationCrls", &crls)) {
+        trust = ph_trust_create(&(struct ph_trust_options){.anchors_pem = ph_buf_str(&anchors),
+                                                           .intermediates_pem = PH_STR_NONE,
+                                                           .crls_pem = ph_buf_str(&crls),
+                                                           .revocation_source = crls.len > 0},
+                                &error);
+        if (trust == NULL) {
+            ph_build_error(s->b, s->v[PH_SEND_TLS_TRUST_ANCHORS].at, "C20", "TlsTrustAnchors",
+                           "%.*s; name PEM files", PH_STR_ARG(ph_buf_str(&error)));
+        } else {
+            ph_build_keep_trust(s->b, trust);
+            cache[*cached] = (struct trust_cache){.anchors = s->v[PH_SEND_TLS_TRUST_ANCHORS],
+                                                  .crls = s->v[PH_SEND_REVOCATION_CRLS],
+                                                  .trust = trust};
+            (*cached)++;
+        }
+    }
+    if (trust != NULL) {
+        s->c->policy.trust = trust;
+        s->c->policy.trust_id = ph_trust_id(trust);
+    }
+    ph_buf_deinit(&anchors);
+    ph_buf_deinit(&crls);
+    ph_buf_deinit(&error);
+}
+
+static void build_identity(struct send *s)
+{
+    const struct ph_value *value = &s->v[PH_SEND_TLS_CERTIFICATE_NAME];
+    struct ph_str pem;
+    struct ph_buf error = {0};
+
+    s->c->identity_configured = value->text.len > 0;
+    if (value->text.len == 0) {
+        return;
+    }
+    if (ph_str_starts(value->text, PH_STR("<")) ||
+        ph_str_starts_nocase(value->text, PH_STR("spki:"))) {
+        ph_build_error(s->b, value->at, "C20", "TlsCertificateName",
+                       "certificates are not looked for by name in this version; write the path "
+                       "of a PEM file with the chain and the key");
+        return;
+    }
+    if (!ph_build_file(s->b, value, value->text, "C20", "TlsCertificateName", &pem, NULL)) {
+        return;
+    }
+    s->c->identity = ph_tls_identity_create(pem, PH_STR_NONE, &error);
+    if (s->c->identity == NULL) {
+        ph_build_error(s->b, value->at, "C20", "TlsCertificateName",
+                       "%.*s; the file holds the chain and its key",
+                       PH_STR_ARG(ph_buf_str(&error)));
+    } else {
+        ph_build_keep_identity(s->b, s->c->identity);
+        if (!ph_tls_identity_allows_client_auth(s->c->identity)) {
+            ph_build_warning(s->b, value->at, "W12", "TlsCertificateName",
+                             "the certificate isn't for clients (clientAuth); partners may refuse "
+                             "it");
+        }
+    }
+    ph_buf_deinit(&error);
+}
+
+static void build_policy(struct send *s)
+{
+    struct ph_tls_policy *policy = &s->c->policy;
+    const struct ph_value *v = s->v;
+    static const enum ph_tls_level floors[] = {PH_TLS_OPPORTUNISTIC, PH_TLS_ENCRYPTION_ONLY,
+                                               PH_TLS_ENCRYPTION_ONLY,
+                                               PH_TLS_CERTIFICATE_VALIDATION};
+
+    policy->level = PH_TLS_OPPORTUNISTIC;
+    if (v[PH_SEND_IGNORE_STARTTLS].boolean) {
+        policy->level = PH_TLS_NEVER;
+    }
+    if (v[PH_SEND_REQUIRE_TLS].boolean) {
+        policy->level = v[PH_SEND_TLS_AUTH_LEVEL].number == LEVEL_NONE
+                            ? PH_TLS_ENCRYPTION_ONLY
+                            : (enum ph_tls_level)v[PH_SEND_TLS_AUTH_LEVEL].number;
+    }
+    policy->credentials_exact_host = s->c->smart_host_auth == PH_SMART_HOST_AUTH_BASIC_REQUIRE_TLS;
+    policy->credentials_in_clear = s->c->smart_host_auth == PH_SMART_HOST_AUTH_BASIC;
+    policy->fallback =
+        v[PH_SEND_FALLBACK].number == 0 ? PH_TLS_FALLBACK_PLAINTEXT : PH_TLS_FALLBACK_DEFER;
+    policy->name_source = (enum ph_tls_name_source)v[PH_SEND_TLS_NAME_SOURCE].number;
+    policy->common_name = (enum ph_tls_common_name)v[PH_SEND_TLS_USE_COMMON_NAME].number;
+    policy->revocation_unknown_accept = v[PH_SEND_REVOCATION_UNKNOWN].number == 1;
+    policy->version_min = v[PH_SEND_TLS_MIN_VERSION].number == 1 ? 0x0304 : 0x0303;
+    policy->report = v[PH_SEND_MODE].number == 1;
+    policy->report_floor = floors[v[PH_SEND_REPORT_FLOOR].number];
+    policy->source = s->c->source;
+    build_tls_domains(s);
+    build_pins(s);
+}
+
+static bool validates(const struct send *s)
+{
+    const struct ph_tls_policy *policy = &s->c->policy;
+
+    return policy->level <= PH_TLS_CERTIFICATE_VALIDATION || policy->credentials_exact_host ||
+           s->c->domain_secure_enabled;
+}
+
+// --- the rules ---
+
+static void check_tls_rules(struct send *s)
+{
+    struct ph_builder *b = s->b;
+    const struct ph_value *v = s->v;
+    bool require = v[PH_SEND_REQUIRE_TLS].boolean;
+    bool ignore = v[PH_SEND_IGNORE_STARTTLS].boolean;
+    uint64_t level = v[PH_SEND_TLS_AUTH_LEVEL].number;
+    struct ph_config_position at = v[PH_SEND_TLS_AUTH_LEVEL].at;
+
+    if (level != LEVEL_NONE && !require) {
+        ph_build_error(b, at, "C01", "TlsAuthLevel",
+                       "has no meaning without RequireTLS; write RequireTLS = true");
+    }
+    if (level != LEVEL_NONE && ignore) {
+        ph_build_error(b, at, "C02", "TlsAuthLevel",
+                       "contradicts IgnoreSTARTTLS; write IgnoreSTARTTLS = false");
+    }
+    if (require && ignore) {
+        ph_build_error(b, v[PH_SEND_REQUIRE_TLS].at, "C03", "RequireTLS",
+                       "contradicts IgnoreSTARTTLS; write IgnoreSTARTTLS = false");
+    }
+    if (level == PH_TLS_DOMAIN_VALIDATION && require && s->c->smart_host_count > 0 &&
+        v[PH_SEND_TLS_DOMAIN].word_count == 0) {
+        ph_build_error(b, at, "C04", "TlsAuthLevel",
+                       "DomainValidation through a smart host needs TlsDomain; write TlsDomain = "
+                       "{\"%.*s\"}",
+                       PH_STR_ARG(s->c->smart_hosts[0].name));
+    }
+    if (v[PH_SEND_TLS_DOMAIN].given && level != PH_TLS_DOMAIN_VALIDATION) {
+        ph_build_warning(b, v[PH_SEND_TLS_DOMAIN].at, "W4", "TlsDomain",
+                         "counts with TlsAuthLevel = DomainValidation only");
+    }
+    if (level == PH_TLS_CERTIFICATE_VALIDATION && require) {
+        ph_build_warning(b, at, "W6", "TlsAuthLevel",
+                         "CertificateValidation authenticates nobody: any trusted certificate "
+                         "passes; DomainValidation checks the name");
+    }
+    if (level <= PH_TLS_CERTIFICATE_VALIDATION && require &&
+        v[PH_SEND_REVOCATION_CRLS].word_count == 0) {
+        ph_build_warning(b, at, "W13", "RevocationCrls",
+                         "no local CRLs, and none are fetched: a revoked certificate passes");
+    }
+    if (v[PH_SEND_TLS_NAME_SOURCE].number == PH_TLS_NAME_HOST && s->c->dns_routing) {
+        ph_build_warning(b, v[PH_SEND_TLS_NAME_SOURCE].at, "W11", "TlsNameSource",
+                         "host names that DNS gives without DNSSEC prove nothing");
+    }
+    if (v[PH_SEND_MODE].number == 1) {
+        ph_build_warning(b, v[PH_SEND_MODE].at, "W14", "Mode",
+                         "report: only %.*s is enforced, the rest of this connector's TLS settings "
+                         "is not",
+                         PH_STR_ARG(v[PH_SEND_REPORT_FLOOR].text));
+    }
+}
+
+static void check_domain_security(struct send *s)
+{
+    const struct ph_value *secure = &s->v[PH_SEND_DOMAIN_SECURE];
+
+    if (secure->boolean && s->v[PH_SEND_IGNORE_STARTTLS].boolean) {
+        ph_build_error(s->b, secure->at, "C09", "DomainSecureEnabled",
+                       "contradicts IgnoreSTARTTLS; write IgnoreSTARTTLS = false");
+    }
+    if (secure->boolean && !s->c->dns_routing) {
+        ph_build_error(s->b, secure->at, "C10", "DomainSecureEnabled",
+                       "works with DNS routing only; write DNSRoutingEnabled = true");
+    }
+    if (s->v[PH_SEND_FORCE_HELO].boolean &&
+        (s->v[PH_SEND_REQUIRE_TLS].boolean || secure->boolean ||
+         s->c->smart_host_auth == PH_SMART_HOST_AUTH_BASIC_REQUIRE_TLS)) {
+        ph_build_error(s->b, s->v[PH_SEND_FORCE_HELO].at, "C15", "ForceHELO",
+                       "HELO shows no STARTTLS, which this connector demands; write ForceHELO = "
+                       "false");
+    }
+}
+
+static void check_routing(struct send *s)
+{
+    struct ph_builder *b = s->b;
+    const struct ph_value *v = s->v;
+    struct ph_config_position at = v[PH_SEND_SMART_HOST_AUTH].at;
+    bool basic = s->c->smart_host_auth == PH_SMART_HOST_AUTH_BASIC;
+    bool require = s->c->smart_host_auth == PH_SMART_HOST_AUTH_BASIC_REQUIRE_TLS;
+
+    if (s->c->smart_host_count > 0 && s->c->dns_routing) {
+        ph_build_error(b, v[PH_SEND_SMART_HOSTS].at, "C05", "SmartHosts",
+                       "contradicts DNS routing; write DNSRoutingEnabled = false");
+    }
+    if (s->c->smart_host_count == 0 && !s->c->dns_routing) {
+        ph_build_error(b, v[PH_SEND_DNS_ROUTING].at, "C06", "DNSRoutingEnabled",
+                       "false needs SmartHosts; write SmartHosts = {\"relay.example.net\"}");
+    }
+    if (s->c->smart_host_auth != PH_SMART_HOST_AUTH_NONE && s->c->dns_routing) {
+        ph_build_error(b, at, "C07", "SmartHostAuthMechanism",
+                       "is for smart hosts; write DNSRoutingEnabled = false and SmartHosts");
+    }
+    if ((basic || require) && v[PH_SEND_CREDENTIAL].text.len == 0) {
+        ph_build_error(b, at, "C08", "SmartHostAuthMechanism",
+                       "needs AuthenticationCredential; name a file with the user and the "
+                       "password");
+    }
+    if (require && v[PH_SEND_IGNORE_STARTTLS].boolean) {
+        ph_build_error(b, at, "C23", "SmartHostAuthMechanism",
+                       "BasicAuthRequireTLS contradicts IgnoreSTARTTLS; write IgnoreSTARTTLS = "
+                       "false");
+    } else if (basic) {
+        ph_build_warning(b, at, "W3", "SmartHostAuthMechanism",
+                         "BasicAuth sends the password in the clear where there is no TLS; "
+                         "BasicAuthRequireTLS doesn't");
+    }
+    if (require && s->c->policy.level != PH_TLS_DOMAIN_VALIDATION) {
+        for (size_t i = 0; i < s->c->smart_host_count; i++) {
+            if (s->c->smart_hosts[i].is_literal) {
+                ph_build_error(b, at, "C26", "SmartHostAuthMechanism",
+                               "BasicAuthRequireTLS checks the smart host's name, and %.*s has "
+                               "none; write its name, or DomainValidation with TlsDomain",
+                               PH_STR_ARG(s->c->smart_hosts[i].name));
+            }
+        }
+    }
+    if (s->c->dns_routing && v[PH_SEND_PORT].number != 25) {
+        ph_build_error(b, v[PH_SEND_PORT].at, "C25", "Port",
+                       "is for smart hosts; with DNS routing mail goes to port 25 (laboratories "
+                       "set Resolver.Port)");
+    }
+}
+
+// --- the rest ---
+
+static void build_credential(struct send *s)
+{
+    const struct ph_value *value = &s->v[PH_SEND_CREDENTIAL];
+    struct ph_str text;
+    struct ph_str user;
+    struct ph_str password = PH_STR_NONE;
+    unsigned mode = 0;
+
+    if (value->text.len == 0 ||
+        !ph_build_file(s->b, value, value->text, "C08", "AuthenticationCredential", &text, &mode)) {
+        return;
+    }
+    if ((mode & 077) != 0) {
+        ph_build_error(s->b, value->at, "C08", "AuthenticationCredential",
+                       "others may read %.*s; chmod 0600", PH_STR_ARG(value->text));
+    }
+    if (!ph_str_cut(&text, '\n', &user) || !ph_str_cut(&text, '\n', &password) ||
+        ph_str_trim(user).len == 0 || ph_str_trim(password).len == 0) {
+        ph_build_error(s->b, value->at, "C08", "AuthenticationCredential",
+                       "%.*s doesn't hold the user on line 1 and the password on line 2",
+                       PH_STR_ARG(value->text));
+    }
+    s->c->auth_user = ph_str_trim(user);
+    s->c->auth_password = ph_str_trim(password);
+}
+
+static void build_sources(struct send *s)
+{
+    const struct ph_value *value = &s->v[PH_SEND_SOURCE_IP];
+    struct ph_endpoint *sources = ph_build_alloc(s->b, value->word_count * sizeof(*sources));
+    size_t count = 0;
+
+    for (size_t i = 0; i < value->word_count; i++) {
+        if (!ph_endpoint_parse_address(value->words[i], &sources[count])) {
+            ph_build_error(s->b, value->at, "C17", "SourceIPAddress",
+                           "\"%.*s\" is no IP address; write one of this machine's",
+                           PH_STR_ARG(value->words[i]));
+        } else {
+            count++;
+        }
+    }
+    s->c->source_addresses = sources;
+    s->c->source_address_count = count;
+}
+
+static uint32_t bounded(uint64_t number)
+{
+    return number < UINT32_MAX ? (uint32_t)number : UINT32_MAX;
+}
+
+static void build_limits(struct send *s)
+{
+    const struct ph_value *v = s->v;
+
+    s->c->limits = (struct ph_limits){
+        .max_connections = bounded(v[PH_SEND_MAX_CONNECTIONS].number),
+        .max_messages_per_connection = bounded(v[PH_SEND_MESSAGES_PER_CONNECTION].number),
+        .max_recipients_per_transaction = bounded(v[PH_SEND_RECIPIENTS_PER_TRANSACTION].number),
+        .pipeline_depth = bounded(v[PH_SEND_PIPELINE_DEPTH].number),
+        .max_connection_age_ms = v[PH_SEND_MAX_CONNECTION_AGE].number,
+        .inactivity_timeout_ms = v[PH_SEND_INACTIVITY_TIMEOUT].number,
+    };
+    s->c->timeouts = (struct ph_timeouts){
+        .connect_ms = v[PH_SEND_CONNECT_TIMEOUT].number,
+        .greeting_ms = v[PH_SEND_GREETING_TIMEOUT].number,
+        .ehlo_ms = v[PH_SEND_EHLO_TIMEOUT].number,
+        .tls_ms = v[PH_SEND_TLS_TIMEOUT].number,
+        .mail_ms = v[PH_SEND_MAIL_TIMEOUT].number,
+        .rcpt_ms = v[PH_SEND_RCPT_TIMEOUT].number,
+        .data_ms = v[PH_SEND_DATA_TIMEOUT].number,
+        .final_dot_ms = v[PH_SEND_FINAL_DOT_TIMEOUT].number,
+    };
+    s->c->ramp = v[PH_SEND_RAMP].boolean;
+    s->c->in_doubt_limit = bounded(v[PH_SEND_IN_DOUBT_LIMIT].number);
+    s->c->max_message_size = v[PH_SEND_MAX_MESSAGE_SIZE].number;
+}
+
+// All that a session shows of us: sessions are shared where it is the same.
+static uint64_t hash_identity(const struct send *s)
+{
+    const struct ph_send_connector *c = s->c;
+    uint64_t hash = ph_hash_str(c->fqdn, 1);
+
+    hash = ph_hash_str(c->auth_user, hash);
+    hash = ph_hash_str(c->auth_password, hash);
+    hash = ph_hash_str(s->v[PH_SEND_TLS_CERTIFICATE_NAME].text, hash);
+    hash = ph_hash_str(c->tls_groups, hash);
+    hash = ph_hash_bytes(&c->port, sizeof(c->port), hash);
+    hash = ph_hash_bytes(&c->force_helo, sizeof(c->force_helo), hash);
+    for (size_t i = 0; i < c->source_address_count; i++) {
+        hash = ph_hash_bytes(c->source_addresses[i].bytes, 16, hash);
+    }
+    return hash != 0 ? hash : 1;
+}
+
+static void build_one(struct send *s, struct trust_cache *cache, size_t *cached)
+{
+    static const enum ph_smart_host_auth auths[] = {
+        PH_SMART_HOST_AUTH_NONE, PH_SMART_HOST_AUTH_BASIC, PH_SMART_HOST_AUTH_BASIC_REQUIRE_TLS,
+        PH_SMART_HOST_AUTH_EXTERNAL_AUTHORITATIVE, PH_SMART_HOST_AUTH_NONE};
+    struct ph_builder *b = s->b;
+    struct ph_send_connector *c = s->c;
+    struct ph_buf error = {0};
+
+    ph_build_values(b, PH_BLOCK_SEND, s->block, s->v);
+    c->name = ph_build_str(b, s->block->label);
+    c->source = ph_build_source(b, s->block);
+    c->enabled = s->v[PH_SEND_ENABLED].boolean;
+    c->dns_routing = s->v[PH_SEND_DNS_ROUTING].boolean;
+    c->port = (uint16_t)s->v[PH_SEND_PORT].number;
+    c->smart_host_auth = auths[s->v[PH_SEND_SMART_HOST_AUTH].number];
+    if (s->v[PH_SEND_SMART_HOST_AUTH].number == 4) {
+        ph_build_error(b, s->v[PH_SEND_SMART_HOST_AUTH].at, "C17", "SmartHostAuthMechanism",
+                       "ExchangeServer isn't possible here; write BasicAuthRequireTLS");
+    }
+    c->domain_secure_enabled = s->v[PH_SEND_DOMAIN_SECURE].boolean;
+    c->hold_when_disabled = s->v[PH_SEND_HOLD_WHEN_DISABLED].boolean;
+    c->fqdn = s->v[PH_SEND_FQDN].text.len > 0 ? s->v[PH_SEND_FQDN].text : b->config->hostname;
+    c->force_helo = s->v[PH_SEND_FORCE_HELO].boolean;
+    c->tls_groups = s->v[PH_SEND_TLS_GROUPS].text;
+    if (!ph_tls_groups_valid(c->tls_groups, &error)) {
+        ph_build_error(b, s->v[PH_SEND_TLS_GROUPS].at, "C17", "TlsGroups",
+                       "%.*s; write \"X25519:P-256\"", PH_STR_ARG(ph_buf_str(&error)));
+    }
+    ph_buf_deinit(&error);
+    build_spaces(s);
+    build_smart_hosts(s);
+    build_credential(s);
+    build_sources(s);
+    build_limits(s);
+    build_policy(s);
+    build_identity(s);
+    check_tls_rules(s);
+    check_domain_security(s);
+    check_routing(s);
+    if (validates(s)) {
+        build_trust(s, cache, cached);
+    }
+    c->sending_identity = hash_identity(s);
+}
+
+// Listed domains that no connector secures would be deferred for ever (W5).
+static void check_lists(struct ph_builder *b)
+{
+    const struct ph_config *config = b->config;
+
+    for (size_t i = 0; i < config->send_domain_secure_count; i++) {
+        bool secured = false;
+
+        for (size_t j = 0; j < config->send_connector_count; j++) {
+            secured |= config->send_connectors[j].domain_secure_enabled;
+        }
+        if (!secured) {
+            ph_build_warning(b, b->transport[PH_TRANSPORT_SEND_SECURE].at, "W5",
+                             "TLSSendDomainSecureList",
+                             "no connector is DomainSecureEnabled: mail for %.*s will wait",
+                             PH_STR_ARG(config->send_domain_secure[i]));
+        }
+    }
+}
+
+void ph_build_send(struct ph_builder *b)
+{
+    struct ph_send_connector *connectors =
+        ph_build_alloc(b, b->tree.block_count * sizeof(*connectors));
+    struct trust_cache *cache = ph_build_alloc(b, b->tree.block_count * sizeof(*cache));
+    size_t cached = 0;
+    size_t count = 0;
+
+    for (size_t i = 1; i < b->tree.block_count; i++) {
+        struct send send = {.b = b, .block = &b->tree.blocks[i], .c = &connectors[count]};
+
+        if (!ph_str_eq_nocase(send.block->type, PH_STR("SendConnector"))) {
+            continue;
+        }
+        for (size_t j = 0; j < count; j++) {
+            if (ph_str_eq_nocase(connectors[j].name, send.block->label)) {
+                ph_build_error(b, send.block->at, "C24", "SendConnector",
+                               "there is another \"%.*s\"; give it a name of its own",
+                               PH_STR_ARG(send.block->label));
+            }
+        }
+        send.c->index = count;
+        build_one(&send, cache, &cached);
+        count++;
+    }
+    b->config->send_connectors = connectors;
+    b->config->send_connector_count = count;
+    check_lists(b);
+}

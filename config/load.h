@@ -1,0 +1,22 @@
+// Text → an immutable snapshot, or all its errors in one run, each
+// "FILE:LINE: C04 key: what is wrong; what to write instead".
+#pragma once
+
+#include "config/snapshot.h"
+
+// Where files come from: the disk, or a test's memory. May be NULL where none are named.
+struct ph_config_files {
+    // The whole file. `out_mode`: its permission bits. False, with a sentence.
+    bool (*read)(void *owner, const char *path, struct ph_buf *out, unsigned *out_mode,
+                 struct ph_buf *error);
+    // The names that match, each ended by NUL, sorted. False: none can be looked for.
+    bool (*expand)(void *owner, const char *glob, struct ph_buf *out_names);
+    void *owner;
+};
+
+// NULL when there are errors. Both buffers get lines.
+struct ph_config *ph_config_parse_text(const char *name, struct ph_str text,
+                                       const struct ph_config_files *files, struct ph_buf *errors,
+                                       struct ph_buf *warnings);
+// As above, from the disk.
+struct ph_config *ph_config_load(const char *path, struct ph_buf *errors, struct ph_buf *warnings);

@@ -1,0 +1,125 @@
+// The snapshot: its life, and the answers it gives.
+#include "config/snapshot.h"
+
+#include <stdlib.h>
+
+#include "config/snapshot_parts.h"
+
+static struct ph_snapshot *of(const struct ph_config *config)
+{
+    return PH_CONTAINER_OF(config, struct ph_snapshot, config);
+}
+
+struct ph_config *ph_config_retain(struct ph_config *config)
+{
+    atomic_fetch_add_explicit(&of(config)->references, 1, memory_order_relaxed);
+    return config;
+}
+
+void ph_config_release(struct ph_config *config)
+{
+    struct ph_snapshot *snapshot;
+
+    if (config == NULL) {
+        return;
+    }
+    snapshot = of(config);
+    if (atomic_fetch_sub_explicit(&snapshot->references, 1, memory_order_acq_rel) != 1) {
+        return;
+    }
+    for (size_t i = 0; i < snapshot->trust_count; i++) {
+        ph_trust_release(snapshot->trusts[i]);
+    }
+    for (size_t i = 0; i < snapshot->identity_count; i++) {
+        ph_tls_identity_destroy(snapshot->identities[i]);
+    }
+    for (size_t i = 0; i < snapshot->server_count; i++) {
+        ph_tls_server_destroy(snapshot->servers[i]);
+    }
+    for (size_t i = 0; i < snapshot->memory_count; i++) {
+        free(snapshot->memory[i]);
+    }
+    ph_buf_deinit(&snapshot->config.effective);
+    free(snapshot->trusts);
+    free(snapshot->identities);
+    free(snapshot->servers);
+    free(snapshot->memory);
+    free(snapshot);
+}
+
+static bool listed(const struct ph_str *list, size_t count, struct ph_str domain)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (ph_str_eq_nocase(list[i], domain)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+struct ph_tls_policy ph_config_policy(const struct ph_config *config,
+                                      const struct ph_send_connector *connector,
+                                      struct ph_str domain, bool requiretls)
+{
+    struct ph_tls_policy policy = connector->policy;
+    bool secure = listed(config->send_domain_secure, config->send_domain_secure_count, domain);
+
+    policy.domain_secure = secure && connector->domain_secure_enabled;
+    policy.mutual = policy.domain_secure;
+    policy.domain_secure_misrouted = secure && !connector->domain_secure_enabled;
+    policy.requiretls = requiretls;
+    return policy;
+}
+
+static bool host_matches(struct ph_str pattern, struct ph_str host)
+{
+    if (ph_str_starts(pattern, PH_STR("*."))) {
+        struct ph_str below = ph_str_after(pattern, 1);
+
+        return host.len > below.len && ph_str_ends_nocase(host, below);
+    }
+    return ph_str_eq_nocase(pattern, host);
+}
+
+struct ph_limits ph_config_limits(const struct ph_config *config,
+                                  const struct ph_send_connector *connector, struct ph_str host,
+                                  struct ph_str *out_source)
+{
+    struct ph_limits limits = connector->limits;
+
+    if (out_source != NULL) {
+        *out_source = connector->source;
+    }
+    if (limits.max_connections == 0) {
+        uint64_t most = config->max_per_domain_outbound_connections;
+
+        limits.max_connections = most < UINT32_MAX ? (uint32_t)most : UINT32_MAX;
+        if (out_source != NULL) {
+            *out_source = PH_STR("TransportConfig");
+        }
+    }
+    for (size_t i = 0; i < config->site_count; i++) {
+        const struct ph_site_block *block = &config->sites[i];
+
+        if (!host_matches(block->pattern, host)) {
+            continue;
+        }
+        if (block->given & PH_SITE_GIVES_MAX_CONNECTIONS) {
+            limits.max_connections = block->limits.max_connections;
+            if (out_source != NULL) {
+                *out_source = block->source;
+            }
+        }
+        if (block->given & PH_SITE_GIVES_MESSAGES_PER_CONNECTION) {
+            limits.max_messages_per_connection = block->limits.max_messages_per_connection;
+        }
+        if (block->given & PH_SITE_GIVES_RECIPIENTS) {
+            limits.max_recipients_per_transaction = block->limits.max_recipients_per_transaction;
+        }
+        if (block->given & PH_SITE_GIVES_PIPELINE_DEPTH) {
+            limits.pipeline_depth = block->limits.pipeline_depth;
+        }
+        break; // the first that matches
+    }
+    return limits;
+}

@@ -1,0 +1,225 @@
+// Metrics, health, the queue.
+#include "engine/admin.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "engine/mailbox.h"
+#include "engine/metrics.h"
+#include "engine/queue_report.h"
+#include "engine/socket_parts.h"
+#include "engine/worker.h"
+
+struct ph_admin {
+    struct ph_engine *engine;
+    struct MHD_Daemon *http;
+    struct MHD_Daemon *control;
+    char *control_path;
+};
+
+// --- asking a worker ---
+
+struct question {
+    struct ph_mail_call call;
+    void (*answer)(struct ph_worker *worker, void *argument);
+    void *argument;
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    bool answered;
+};
+
+static void answer_on_worker(struct ph_worker *worker, struct ph_mail_call *call)
+{
+    struct question *question = PH_CONTAINER_OF(call, struct question, call);
+
+    question->answer(worker, question->argument);
+    pthread_mutex_lock(&question->lock);
+    question->answered = true;
+    pthread_cond_signal(&question->done);
+    pthread_mutex_unlock(&question->lock);
+}
+
+static void ask_all(struct ph_engine *engine,
+                    void (*answer)(struct ph_worker *worker, void *argument), void *argument)
+{
+    for (uint16_t i = 0; i < ph_engine_worker_count(engine); i++) {
+        struct question question = {.answer = answer,
+                                    .argument = argument,
+                                    .lock = PTHREAD_MUTEX_INITIALIZER,
+                                    .done = PTHREAD_COND_INITIALIZER};
+
+        question.call.mail.kind = PH_MAIL_CALL;
+        question.call.call = answer_on_worker;
+        ph_mailbox_post(&ph_engine_worker(engine, i)->mailbox, &question.call.mail);
+        pthread_mutex_lock(&question.lock);
+        while (!question.answered) {
+            pthread_cond_wait(&question.done, &question.lock);
+        }
+        pthread_mutex_unlock(&question.lock);
+    }
+}
+
+// --- requests ---
+
+static enum MHD_Result reply(struct MHD_Connection *connection, unsigned code, const char *type,
+                             struct ph_buf *text)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(text->len, text->data, MHD_RESPMEM_MUST_COPY);
+    enum MHD_Result result;
+
+    MHD_add_response_header(response, "Content-Type", type);
+    result = MHD_queue_response(connection, code, response);
+    MHD_destroy_response(response);
+    ph_buf_deinit(text);
+    return result;
+}
+
+static enum MHD_Result reply_text(struct MHD_Connection *connection, unsigned code,
+                                  const char *text)
+{
+    struct ph_buf buf = {0};
+
+    ph_buf_append(&buf, ph_str_from(text));
+    return reply(connection, code, "text/plain; charset=utf-8", &buf);
+}
+
+static enum MHD_Result serve_http(void *owner, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *data_size, void **state)
+{
+    struct ph_admin *admin = owner;
+    struct ph_buf text = {0};
+
+    (void)version;
+    (void)data;
+    (void)data_size;
+    (void)state;
+    if (strcmp(method, "GET") != 0) {
+        return reply_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET\n");
+    }
+    if (strcmp(url, "/metrics") == 0) {
+        ph_metrics_write(admin->engine, &text);
+        return reply(connection, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", &text);
+    }
+    if (strcmp(url, "/healthz") == 0 || strcmp(url, "/readyz") == 0) {
+        bool healthy = ph_metrics_healthy(admin->engine, &text);
+
+        return reply(connection, healthy ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE,
+                     "text/plain; charset=utf-8", &text);
+    }
+    return reply_text(connection, MHD_HTTP_NOT_FOUND, "/metrics, /healthz or /readyz\n");
+}
+
+static enum MHD_Result serve_control(void *owner, struct MHD_Connection *connection,
+                                     const char *url, const char *method, const char *version,
+                                     const char *data, size_t *data_size, void **state)
+{
+    struct ph_admin *admin = owner;
+    const char *argument =
+        MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "argument");
+    struct ph_queue_report report = {.argument = ph_str_from(argument)};
+    struct ph_buf text = {0};
+    struct ph_json json;
+
+    (void)method;
+    (void)version;
+    (void)data;
+    (void)data_size;
+    (void)state;
+    if (!ph_queue_report_kind(ph_str_from(url + 1), &report.kind)) {
+        return reply_text(connection, MHD_HTTP_NOT_FOUND, "no such request\n");
+    }
+    ph_json_init(&json, &text);
+    report.json = &json;
+    ph_json_open_array(&json, NULL);
+    ask_all(admin->engine, ph_queue_report_answer, &report);
+    ph_json_close_array(&json);
+    return reply(connection, MHD_HTTP_OK, "application/json", &text);
+}
+
+// --- listening ---
+
+static int listen_unix(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (fd < 0 || strlen(path) >= sizeof(address.sun_path)) {
+        return fd < 0 ? -errno : -ENAMETOOLONG;
+    }
+    strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
+    (void)!unlink(path); // a predecessor's
+    if (bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 || chmod(path, 0600) != 0 ||
+        listen(fd, 16) != 0) {
+        int error = errno;
+
+        close(fd);
+        return -error;
+    }
+    return fd;
+}
+
+static struct MHD_Daemon *serve(int fd, MHD_AccessHandlerCallback handler, struct ph_admin *admin)
+{
+    return MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL, handler, admin,
+                            MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_TIMEOUT, 10u,
+                            MHD_OPTION_END);
+}
+
+struct ph_admin *ph_admin_create(struct ph_engine *engine, const struct ph_config *config,
+                                 struct ph_buf *error)
+{
+    struct ph_admin *admin = ph_alloc(sizeof(*admin));
+    struct ph_endpoint bound;
+    char text[PH_ENDPOINT_TEXT_MAX];
+    int fd;
+
+    admin->engine = engine;
+    if (config->http.family != PH_FAMILY_NONE) {
+        fd = ph_socket_listen(&config->http, 64, &bound);
+        admin->http = fd >= 0 ? serve(fd, serve_http, admin) : NULL;
+        if (admin->http == NULL) {
+            ph_buf_printf(error, "Admin.Http %s: %s", ph_endpoint_format(&config->http, text),
+                          fd < 0 ? strerror(-fd) : "the server can't be started");
+        }
+    }
+    if (config->control_socket.len > 0 && error->len == 0) {
+        admin->control_path = ph_alloc(config->control_socket.len + 1);
+        memcpy(admin->control_path, config->control_socket.data, config->control_socket.len);
+        fd = listen_unix(admin->control_path);
+        admin->control = fd >= 0 ? serve(fd, serve_control, admin) : NULL;
+        if (admin->control == NULL) {
+            ph_buf_printf(error, "Admin.ControlSocket %s: %s", admin->control_path,
+                          fd < 0 ? strerror(-fd) : "the server can't be started");
+        }
+    }
+    if (error->len > 0 && admin->http == NULL && admin->control == NULL) {
+        ph_admin_destroy(admin);
+        return NULL;
+    }
+    return admin;
+}
+
+void ph_admin_destroy(struct ph_admin *admin)
+{
+    if (admin == NULL) {
+        return;
+    }
+    if (admin->http != NULL) {
+        MHD_stop_daemon(admin->http);
+    }
+    if (admin->control != NULL) {
+        MHD_stop_daemon(admin->control);
+        (void)!unlink(admin->control_path);
+    }
+    free(admin->control_path);
+    free(admin);
+}

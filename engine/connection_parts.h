@@ -1,0 +1,97 @@
+// What the files of a connection share: engine/connection (hosts, addresses, socket, deadlines) and
+// engine/connection_session (the conversation over it). Nobody else includes it.
+#pragma once
+
+#include "engine/connection.h"
+#include "engine/worker.h"
+
+#define PH_CONNECTION_ADDRESSES_MAX 16               // addresses of one host; ours
+#define PH_CONNECTION_HOSTS_MAX 64                   // hosts of a site tried in one attempt; ours
+#define PH_CONNECTION_TRIES_MAX 16                   // addresses tried in one attempt; ours
+#define PH_CONNECTION_SEND_BYTES_MAX (256u << 10)    // handed to one send
+#define PH_CONNECTION_READ_BYTES_MAX (64u << 10)     // plaintext taken from TLS at a time
+#define PH_CONNECTION_INBOUND_BYTES_MAX (256u << 10) // replies not yet read; ours
+#define PH_CONNECTION_QUIT_MS 5000                   // how long 221 is waited for; ours
+
+enum ph_connection_after_close {
+    PH_CONNECTION_THEN_NEXT_ADDRESS,
+    PH_CONNECTION_THEN_SAME_ADDRESS, // opportunistic: once more, without STARTTLS
+    PH_CONNECTION_THEN_END,
+};
+
+struct ph_connection {
+    TAILQ_ENTRY(ph_connection) link;
+    struct ph_site *site;
+    struct ph_worker *worker;
+    enum ph_connection_state state;
+    enum ph_connection_after_close after_close;
+    uint64_t session_id;
+    struct ph_dispatch *opened_for; // until it was sent
+
+    // The plan of the attempt.
+    uint16_t order[PH_CONNECTION_HOSTS_MAX]; // indices of the site's hosts
+    size_t order_count;
+    size_t order_next;
+    const struct ph_site_host *host;
+    struct ph_endpoint addresses[PH_CONNECTION_ADDRESSES_MAX];
+    size_t address_count;
+    size_t address_next;
+    struct ph_resolve_op *lookups[2]; // AAAA, A; while RESOLVE
+    unsigned lookups_pending;
+    unsigned tries;
+    bool refused_by_policy;
+    struct ph_reason reason; // of the last failure; a policy refusal is kept
+
+    // The session.
+    struct ph_endpoint endpoint;
+    char address[PH_ENDPOINT_TEXT_MAX]; // of the endpoint, without the port
+    struct ph_socket *socket;
+    struct ph_op connect_op;
+    struct ph_op recv_op;
+    struct ph_op send_op;
+    struct ph_op close_op;
+    struct ph_client *client;
+    struct ph_tls_session *tls;
+    struct ph_tls_facts plain_facts;
+    bool plaintext_only; // STARTTLS failed on this address and the policy allows to go on without
+    bool usable;         // it came to OPEN: counted so at the site
+    bool sending;
+    uint64_t sending_client_bytes; // of the client's output, in the send under way (plaintext)
+    struct ph_buf ciphertext;      // in the send under way
+    struct ph_buf inbound;         // replies, not yet read
+    bool close_requested;
+    bool close_issued;
+    bool retiring;
+    bool limited; // 421: fewer connections
+    struct ph_timer timer;
+    enum ph_client_wait waiting_for;
+    uint64_t opened_ms;
+    uint64_t handshake_began_ns;
+    uint32_t messages_sent;
+    uint32_t messages_done; // with an outcome from the peer
+    struct ph_session_note *note;
+};
+
+// engine/connection
+// This address won't do for the message the connection was opened for.
+void ph_connection_address_failed(struct ph_connection *c, const struct ph_reason *reason,
+                                  const char *step);
+// The connection is lost, or the peer can't be talked to any more.
+void ph_connection_broken(struct ph_connection *c, const struct ph_reason *reason);
+void ph_connection_request_close(struct ph_connection *c, enum ph_connection_after_close after);
+void ph_connection_quit(struct ph_connection *c);
+void ph_connection_set_timer(struct ph_connection *c, uint64_t delay_ms);
+// Each reply awaited has its time from when the one before it was read. `progress`: one was.
+void ph_connection_arm_deadline(struct ph_connection *c, bool progress);
+
+// engine/connection_session
+void ph_connection_greet(struct ph_connection *c); // connected: the conversation begins
+void ph_connection_on_received(struct ph_op *op);
+void ph_connection_on_sent(struct ph_op *op);
+// The end of every entry: what was decided is carried out.
+void ph_connection_settle(struct ph_connection *c);
+// Takes the results of transactions that are over, wherever they stand.
+void ph_connection_finish_done(struct ph_connection *c);
+
+// engine/connection_note
+struct ph_session_note *ph_connection_note_create(const struct ph_connection *c);

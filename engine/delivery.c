@@ -1,0 +1,656 @@
+// From a ready recipient to its outcome.
+#include "engine/delivery.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/bounce.h"
+#include "engine/delivery_log.h"
+#include "engine/worker.h"
+
+#define PH_DELIVERY_FREE_REQUEUES_MAX                                                              \
+    3                                // a session that died under a message costs it nothing; ours
+#define PH_DELIVERY_SWEEP_BATCH 4096 // message slots looked at in one sweep; ours
+#define PH_DELIVERY_NO_ROOM_MS 60000 // a notification found no room in the spool: again then; ours
+
+static struct ph_dispatch *create(struct ph_queue *queue, uint32_t message, const uint32_t *slots,
+                                  uint32_t count, enum ph_dispatch_purpose purpose);
+static void prepare(struct ph_dispatch *dispatch);
+static void on_loaded(struct ph_op *op);
+static void on_attempt_durable(struct ph_op *op);
+static void one_pending_less(struct ph_dispatch *dispatch);
+static void prepared(struct ph_dispatch *dispatch);
+static void destroy(struct ph_dispatch *dispatch);
+
+bool ph_delivery_form(struct ph_queue *queue)
+{
+    struct ph_store *store = &queue->worker->store;
+    uint32_t limit = queue->site->spec->limits.max_recipients_per_transaction;
+    uint32_t first = ph_ready_take(&queue->ready, store);
+    uint32_t slots[PH_RECIPIENTS_MAX];
+    uint32_t count = 0;
+    const struct ph_message *message;
+
+    if (first == PH_INDEX_NONE) {
+        return false;
+    }
+    if (limit == 0 || limit > PH_RECIPIENTS_MAX) {
+        limit = PH_RECIPIENTS_MAX;
+    }
+    slots[count++] = first;
+    message = ph_store_message(store, ph_store_recipient(store, first)->message);
+    for (uint32_t slot = message->first_recipient; slot != PH_INDEX_NONE && count < limit;
+         slot = ph_store_recipient(store, slot)->next_of_message) {
+        const struct ph_recipient *r = ph_store_recipient(store, slot);
+
+        if (r->place == PH_PLACE_READY && r->queue == queue->index) {
+            ph_ready_remove(&queue->ready, store, slot);
+            slots[count++] = slot;
+        }
+    }
+    prepare(create(queue, ph_store_recipient(store, first)->message, slots, count,
+                   PH_DISPATCH_DELIVER));
+    return true;
+}
+
+static struct ph_dispatch *create(struct ph_queue *queue, uint32_t message, const uint32_t *slots,
+                                  uint32_t count, enum ph_dispatch_purpose purpose)
+{
+    struct ph_worker *worker = queue->worker;
+    const struct ph_message *m = ph_store_message(&worker->store, message);
+    struct ph_dispatch *dispatch = ph_alloc(
+        sizeof(*dispatch) + count * (sizeof(struct ph_client_recipient) + sizeof(uint32_t)));
+
+    dispatch->purpose = purpose;
+    dispatch->origin = worker->index;
+    dispatch->id = m->id;
+    dispatch->message = message;
+    dispatch->queue = queue;
+    dispatch->domain = queue->domain;
+    dispatch->connector = queue->connector != NULL ? queue->connector->name : PH_STR_NONE;
+    dispatch->policy = &queue->policy;
+    if (queue->site != NULL && purpose == PH_DISPATCH_DELIVER) {
+        dispatch->spec = queue->site->spec;
+        ph_site_spec_retain(dispatch->spec);
+    }
+    dispatch->formed_ms = ph_worker_now_ms(worker);
+    dispatch->arrival_ms = m->arrival_ms;
+    dispatch->verified_by = "none";
+    dispatch->recipient_count = count;
+    dispatch->slots = (uint32_t *)(void *)&dispatch->recipients[count];
+    memcpy(dispatch->slots, slots, count * sizeof(*slots));
+    for (uint32_t i = 0; i < count; i++) {
+        struct ph_recipient *r = ph_store_recipient(&worker->store, slots[i]);
+
+        r->place = PH_PLACE_DISPATCH;
+        dispatch->ambiguous |= r->in_doubt;
+    }
+    queue->dispatch_count++;
+    worker->dispatch_count++;
+    return dispatch;
+}
+
+// Records that an attempt follows, for those of whom no record says so yet.
+static void record_attempt(struct ph_dispatch *dispatch)
+{
+    struct ph_worker *worker = dispatch->queue->worker;
+    uint32_t indices[PH_RECIPIENTS_MAX];
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < dispatch->recipient_count; i++) {
+        struct ph_recipient *r = ph_store_recipient(&worker->store, dispatch->slots[i]);
+
+        if (!r->attempted) {
+            r->attempted = 1;
+            indices[count++] = r->index;
+        }
+    }
+    if (count > 0) {
+        dispatch->pending++;
+        ph_op_init(&dispatch->attempt_ticket.op, on_attempt_durable, dispatch);
+        ph_spool_attempt(ph_worker_spool_of(worker, dispatch->id), &dispatch->attempt_ticket,
+                         dispatch->id, indices, count);
+    }
+}
+
+static void prepare(struct ph_dispatch *dispatch)
+{
+    struct ph_worker *worker = dispatch->queue->worker;
+    struct ph_message *message = ph_store_message(&worker->store, dispatch->message);
+
+    dispatch->pending = 1;
+    if (message->content != NULL) {
+        ph_content_retain(message->content);
+        dispatch->content = message->content;
+    } else {
+        dispatch->pending++;
+        ph_op_init(&dispatch->load.op, on_loaded, dispatch);
+        ph_spool_load(ph_worker_spool_of(worker, dispatch->id), &dispatch->load, dispatch->id,
+                      &message->location);
+    }
+    if (dispatch->purpose == PH_DISPATCH_DELIVER) {
+        record_attempt(dispatch);
+    }
+    if (dispatch->pending > 1 && dispatch->purpose == PH_DISPATCH_DELIVER) {
+        dispatch->prepared_at = dispatch->queue->site;
+        dispatch->prepared_at->preparing_count++;
+    }
+    one_pending_less(dispatch);
+}
+
+static void on_loaded(struct ph_op *op)
+{
+    struct ph_dispatch *dispatch = op->owner;
+
+    dispatch->damaged = op->result < 0;
+    if (!dispatch->damaged) {
+        dispatch->content = dispatch->load.content;
+    } else {
+        dispatch->reason = ph_reason_make(
+            op->result == -EBADMSG ? PH_REASON_SPOOL_DAMAGED : PH_REASON_LOCAL_RESOURCES,
+            "the stored message %016llx could not be read: %s", (unsigned long long)dispatch->id,
+            op->result == -EBADMSG ? "its checksum is wrong; it was set aside in the quarantine"
+                                   : strerror((int)-op->result));
+    }
+    one_pending_less(dispatch);
+}
+
+static void on_attempt_durable(struct ph_op *op)
+{
+    struct ph_dispatch *dispatch = op->owner;
+
+    // Whether or not the log could be written: a delivery that may be repeated after a crash is
+    // better than mail that waits for a disk.
+    one_pending_less(dispatch);
+}
+
+static void one_pending_less(struct ph_dispatch *dispatch)
+{
+    PH_CHECK(dispatch->pending > 0);
+    dispatch->pending--;
+    if (dispatch->pending == 0) {
+        if (dispatch->prepared_at != NULL) {
+            dispatch->prepared_at->preparing_count--;
+            ph_site_mark(dispatch->prepared_at);
+            dispatch->prepared_at = NULL;
+        }
+        prepared(dispatch);
+    }
+}
+
+static void prepared(struct ph_dispatch *dispatch)
+{
+    struct ph_queue *queue = dispatch->queue;
+    const struct ph_content *content = dispatch->content;
+
+    if (dispatch->damaged) {
+        dispatch->result = dispatch->reason.kind == PH_REASON_SPOOL_DAMAGED ? PH_DISPATCH_UNFIT
+                                                                            : PH_DISPATCH_RETURNED;
+        ph_delivery_conclude(queue->worker, dispatch);
+        return;
+    }
+    for (uint32_t i = 0; i < dispatch->recipient_count; i++) {
+        const struct ph_recipient *r =
+            ph_store_recipient(&queue->worker->store, dispatch->slots[i]);
+
+        PH_CHECK(r->index < content->envelope.recipient_count);
+        dispatch->recipients[i].recipient = &content->envelope.recipients[r->index];
+    }
+    if (content->envelope.requiretls) {
+        dispatch->policy = &queue->policy_requiretls;
+    }
+    dispatch->transaction = (struct ph_client_transaction){
+        .envelope = &content->envelope,
+        .recipients = dispatch->recipients,
+        .recipient_count = dispatch->recipient_count,
+        .body = content->body,
+        .body_count = content->body_count,
+        .body_len = content->body_len,
+        .owner = dispatch,
+    };
+    if (dispatch->purpose != PH_DISPATCH_DELIVER) {
+        ph_delivery_conclude(queue->worker, dispatch);
+    } else if (queue->site == NULL || queue->obsolete || queue->site->spec != dispatch->spec ||
+               queue->worker->stopping) {
+        dispatch->result = PH_DISPATCH_RETURNED;
+        ph_delivery_conclude(queue->worker, dispatch);
+    } else {
+        ph_site_offer(queue->site, dispatch, false);
+    }
+}
+
+void ph_delivery_receive(struct ph_worker *worker, struct ph_dispatch *dispatch)
+{
+    struct ph_site *site = worker->stopping ? NULL : ph_site_find_or_create(worker, dispatch->spec);
+
+    if (site == NULL) {
+        dispatch->result = PH_DISPATCH_RETURNED;
+        ph_delivery_finish(worker, dispatch);
+    } else if (ph_site_resting(site)) {
+        dispatch->result = PH_DISPATCH_RETURNED;
+        ph_delivery_finish(worker, dispatch);
+    } else {
+        ph_site_offer(site, dispatch, false);
+    }
+}
+
+void ph_delivery_finish(struct ph_worker *worker, struct ph_dispatch *dispatch)
+{
+    if (dispatch->origin == worker->index) {
+        ph_delivery_conclude(worker, dispatch);
+    } else {
+        dispatch->mail.kind = PH_MAIL_DISPATCH_RESULT;
+        dispatch->mail.from = worker->index;
+        ph_mailbox_post(&ph_worker_at(worker, dispatch->origin)->mailbox, &dispatch->mail);
+    }
+}
+
+static void destroy(struct ph_dispatch *dispatch)
+{
+    ph_content_release(dispatch->content);
+    ph_site_spec_release(dispatch->spec);
+    ph_session_note_release(dispatch->note);
+    free(dispatch);
+}
+
+// --- outcomes ---
+
+static struct ph_recipient *recipient_of(const struct ph_worker *worker,
+                                         const struct ph_dispatch *dispatch, uint32_t which)
+{
+    return ph_store_recipient(&worker->store, dispatch->slots[which]);
+}
+
+// Untouched, or to be tried again at once: to the head of its queue, whichever that is by now.
+static void put_back(struct ph_worker *worker, struct ph_dispatch *dispatch, uint32_t which)
+{
+    struct ph_queue *queue = dispatch->queue;
+    uint32_t slot = dispatch->slots[which];
+    struct ph_recipient *r = ph_store_recipient(&worker->store, slot);
+
+    r->place = PH_PLACE_UNROUTED;
+    if (queue->obsolete) {
+        struct ph_reason reason;
+        struct ph_queue *other = ph_queues_route(
+            worker, queue->domain, ph_store_message(&worker->store, r->message)->size, &reason);
+
+        queue = other != NULL ? other : ph_queues_unroutable(worker, queue->domain, &reason);
+    }
+    ph_queues_untake(queue, slot);
+}
+
+static void record(struct ph_worker *worker, const struct ph_dispatch *dispatch, uint32_t which,
+                   enum ph_recipient_state state, const struct ph_reason *reason, uint64_t due_ms)
+{
+    const struct ph_recipient *r = recipient_of(worker, dispatch, which);
+    const struct ph_client_recipient *answer = &dispatch->recipients[which];
+    bool delivered = state == PH_QUEUED_DELIVERED;
+    struct ph_outcome_record outcome = {
+        .recipient = r->index,
+        .state = state,
+        .in_doubt = r->in_doubt,
+        .attempts = r->attempts,
+        .due_ms = due_ms,
+        .kind = delivered ? PH_REASON_NONE : reason->kind,
+        .code = delivered ? answer->code : reason->code,
+        .status = delivered ? answer->status : reason->status,
+        .text = ph_str_from(delivered ? answer->text : reason->sentence),
+    };
+
+    ph_spool_outcome(ph_worker_spool_of(worker, dispatch->id), NULL, dispatch->id, &outcome);
+}
+
+// Waits: a time and a reason.
+static void defer(struct ph_worker *worker, struct ph_dispatch *dispatch, uint32_t which,
+                  const struct ph_reason *reason, uint64_t delay_ms)
+{
+    uint32_t slot = dispatch->slots[which];
+    struct ph_recipient *r = ph_store_recipient(&worker->store, slot);
+    struct ph_message *message = ph_store_message(&worker->store, r->message);
+    uint64_t due_ms = ph_worker_now_ms(worker) + delay_ms;
+    struct ph_queue *queue = dispatch->queue;
+    struct ph_reason refusal;
+
+    r->attempts++;
+    r->attempted = 0;
+    r->free_requeues = 0;
+    r->last_kind = (uint8_t)reason->kind;
+    record(worker, dispatch, which, PH_QUEUED_WAITING, reason, due_ms);
+    PH_COUNT(worker, deferred, 1);
+    PH_COUNT(worker, refusals[reason->kind], 1);
+    ph_delivery_log_outcome(worker, dispatch, which, "deferred", reason, r->attempts, due_ms);
+    // Nobody reads it for a while.
+    ph_content_release(message->content);
+    message->content = NULL;
+    r->place = PH_PLACE_UNROUTED;
+    if (queue->obsolete) {
+        struct ph_queue *other = ph_queues_route(worker, queue->domain, message->size, &refusal);
+
+        queue = other != NULL ? other : ph_queues_unroutable(worker, queue->domain, &refusal);
+    }
+    ph_queues_defer(queue, slot, due_ms);
+}
+
+// The recipient's last event. Its message goes with the last of them.
+static void conclude_recipient(struct ph_worker *worker, const struct ph_dispatch *dispatch,
+                               uint32_t which)
+{
+    struct ph_recipient *r = recipient_of(worker, dispatch, which);
+    struct ph_message *message = ph_store_message(&worker->store, r->message);
+
+    r->place = PH_PLACE_DONE;
+    message->open_count--;
+    PH_COUNT(worker, queued, -1);
+    if (r->in_doubt) {
+        PH_COUNT(worker, queued_in_doubt, -1);
+    }
+    if (message->open_count == 0) {
+        ph_spool_done(ph_worker_spool_of(worker, message->id), NULL, message->id,
+                      &message->location);
+        ph_store_remove(&worker->store, r->message);
+    }
+}
+
+static void delivered(struct ph_worker *worker, struct ph_dispatch *dispatch, uint32_t which)
+{
+    struct ph_recipient *r = recipient_of(worker, dispatch, which);
+
+    r->attempts++;
+    record(worker, dispatch, which, PH_QUEUED_DELIVERED, NULL, 0);
+    PH_COUNT(worker, delivered, 1);
+    if (dispatch->ambiguous) {
+        PH_COUNT(worker, ambiguous_resends, 1);
+    }
+    ph_delivery_log_outcome(worker, dispatch, which, "delivered", NULL, r->attempts, 0);
+    conclude_recipient(worker, dispatch, which);
+}
+
+static void failed(struct ph_worker *worker, struct ph_dispatch *dispatch, uint32_t which,
+                   const struct ph_reason *reason)
+{
+    struct ph_recipient *r = recipient_of(worker, dispatch, which);
+    bool expired = dispatch->purpose == PH_DISPATCH_EXPIRE;
+
+    r->attempts += dispatch->purpose == PH_DISPATCH_DELIVER;
+    record(worker, dispatch, which, expired ? PH_QUEUED_EXPIRED : PH_QUEUED_FAILED, reason, 0);
+    if (expired) {
+        PH_COUNT(worker, expired, 1);
+    } else if (reason->kind == PH_REASON_SPOOL_DAMAGED) {
+        PH_COUNT(worker, quarantined, 1);
+    } else {
+        PH_COUNT(worker, failed, 1);
+    }
+    PH_COUNT(worker, refusals[reason->kind], 1);
+    ph_delivery_log_outcome(worker, dispatch, which, expired ? "expired" : "failed", reason,
+                            r->attempts, 0);
+    conclude_recipient(worker, dispatch, which);
+}
+
+// Some of a dispatch's recipients fail, each with its reason: one notification for all, stored
+// before their outcomes are. Where the spool has no room for it they wait instead.
+static void fail_recipients(struct ph_worker *worker, struct ph_dispatch *dispatch,
+                            const struct ph_bounce_item *items, uint32_t count)
+{
+    bool stored =
+        count == 0 || dispatch->content == NULL || ph_bounce_send(worker, dispatch, items, count);
+
+    for (uint32_t i = 0; i < count; i++) {
+        if (stored) {
+            failed(worker, dispatch, items[i].which, &items[i].reason);
+        } else {
+            defer(worker, dispatch, items[i].which, &items[i].reason, PH_DELIVERY_NO_ROOM_MS);
+        }
+    }
+}
+
+static struct ph_reason reason_of_answer(const struct ph_dispatch *dispatch,
+                                         const struct ph_client_recipient *answer)
+{
+    const struct ph_session_note *note = dispatch->note;
+
+    return ph_reason_from_reply(answer->kind, answer->code, answer->status,
+                                "%s (%s) answered %u %s", note != NULL ? note->host : "the host",
+                                note != NULL ? note->address : "", answer->code, answer->text);
+}
+
+// One recipient of an attempt that was carried out. True: it fails, with the item filled.
+static bool conclude_answer(struct ph_worker *worker, struct ph_dispatch *dispatch, uint32_t which,
+                            struct ph_bounce_item *out_item)
+{
+    struct ph_recipient *r = recipient_of(worker, dispatch, which);
+    const struct ph_client_recipient *answer = &dispatch->recipients[which];
+    uint64_t interval_ms =
+        ph_worker_retry_delay(worker, &dispatch->queue->config->retry, PH_RETRY_MESSAGE, 1);
+    struct ph_reason reason;
+
+    switch (answer->outcome) {
+    case PH_RECIPIENT_PENDING:
+        PH_CHECK(false);
+        break;
+    case PH_RECIPIENT_DELIVERED:
+        delivered(worker, dispatch, which);
+        break;
+    case PH_RECIPIENT_REFUSED:
+        reason = reason_of_answer(dispatch, answer);
+        if (ph_reason_is_permanent(&reason)) {
+            *out_item = (struct ph_bounce_item){.which = which, .reason = reason};
+            return true;
+        }
+        defer(worker, dispatch, which, &reason, interval_ms);
+        break;
+    case PH_RECIPIENT_NOT_ATTEMPTED:
+    case PH_RECIPIENT_BROKEN:
+        if (r->free_requeues < PH_DELIVERY_FREE_REQUEUES_MAX) {
+            r->free_requeues++;
+            put_back(worker, dispatch, which);
+        } else {
+            defer(worker, dispatch, which, &dispatch->reason, interval_ms);
+        }
+        break;
+    case PH_RECIPIENT_IN_DOUBT:
+        reason = ph_reason_make(PH_REASON_IN_DOUBT,
+                                "the message was sent whole, but the session ended before the "
+                                "answer: it may have been delivered, and the next attempt may be "
+                                "a second delivery. %s",
+                                dispatch->reason.sentence);
+        PH_COUNT(worker, in_doubt, 1);
+        if (!r->in_doubt) {
+            PH_COUNT(worker, queued_in_doubt, 1);
+        }
+        r->in_doubt = 1;
+        defer(worker, dispatch, which, &reason, interval_ms);
+        break;
+    }
+    return false;
+}
+
+static void conclude_done(struct ph_worker *worker, struct ph_dispatch *dispatch)
+{
+    struct ph_bounce_item *items = ph_alloc(dispatch->recipient_count * sizeof(*items));
+    uint32_t count = 0;
+
+    ph_queue_succeeded(dispatch->queue);
+    if (!dispatch->peer_dsn) {
+        ph_bounce_relayed(worker, dispatch);
+    }
+    for (uint32_t i = 0; i < dispatch->recipient_count; i++) {
+        if (conclude_answer(worker, dispatch, i, &items[count])) {
+            count++;
+        }
+    }
+    fail_recipients(worker, dispatch, items, count);
+    free(items);
+}
+
+// No host would have it, by policy or for want of an answer: its recipients go back to their queue,
+// which waits (refused) or whose site does (unreachable).
+static void conclude_refused(struct ph_worker *worker, struct ph_dispatch *dispatch)
+{
+    struct ph_queue *queue = dispatch->queue;
+    struct ph_reason reason = dispatch->reason;
+
+    if (dispatch->result == PH_DISPATCH_REFUSED) {
+        ph_queue_backoff(queue, &reason);
+    } else {
+        queue->last_error = reason;
+    }
+    for (uint32_t i = dispatch->recipient_count; i-- > 0;) {
+        struct ph_recipient *r = recipient_of(worker, dispatch, i);
+
+        r->attempts++;
+        r->last_kind = (uint8_t)reason.kind;
+        if (r->attempted) {
+            // Nothing was sent: a crash from here on leaves no doubt.
+            r->attempted = 0;
+            record(worker, dispatch, i, PH_QUEUED_WAITING, &reason, 0);
+        }
+        PH_COUNT(worker, deferred, 1);
+        PH_COUNT(worker, refusals[reason.kind], 1);
+        ph_delivery_log_outcome(worker, dispatch, i, "deferred", &reason, r->attempts,
+                                queue->next_retry_ms);
+        put_back(worker, dispatch, i);
+    }
+}
+
+static void conclude_whole(struct ph_worker *worker, struct ph_dispatch *dispatch)
+{
+    struct ph_bounce_item *items = ph_alloc(dispatch->recipient_count * sizeof(*items));
+
+    for (uint32_t i = 0; i < dispatch->recipient_count; i++) {
+        items[i] = (struct ph_bounce_item){.which = i, .reason = dispatch->reason};
+    }
+    fail_recipients(worker, dispatch, items, dispatch->recipient_count);
+    free(items);
+}
+
+static void conclude_delay(struct ph_worker *worker, struct ph_dispatch *dispatch)
+{
+    struct ph_message *message = ph_store_message(&worker->store, dispatch->message);
+
+    ph_bounce_delayed(worker, dispatch);
+    message->delay_notified = 1;
+    message->loading = 0;
+    ph_spool_delay_notified(ph_worker_spool_of(worker, dispatch->id), dispatch->id);
+    for (uint32_t i = dispatch->recipient_count; i-- > 0;) {
+        put_back(worker, dispatch, i);
+    }
+}
+
+void ph_delivery_conclude(struct ph_worker *worker, struct ph_dispatch *dispatch)
+{
+    struct ph_queue *queue = dispatch->queue;
+
+    PH_CHECK(dispatch->origin == worker->index);
+    if (dispatch->purpose == PH_DISPATCH_DELAY && !dispatch->damaged) {
+        conclude_delay(worker, dispatch);
+    } else if (dispatch->purpose == PH_DISPATCH_FAIL || dispatch->purpose == PH_DISPATCH_EXPIRE) {
+        conclude_whole(worker, dispatch);
+    } else {
+        switch (dispatch->result) {
+        case PH_DISPATCH_DONE:
+            conclude_done(worker, dispatch);
+            break;
+        case PH_DISPATCH_REFUSED:
+        case PH_DISPATCH_UNREACHABLE:
+            conclude_refused(worker, dispatch);
+            break;
+        case PH_DISPATCH_UNFIT:
+            conclude_whole(worker, dispatch);
+            break;
+        case PH_DISPATCH_RETURNED:
+            for (uint32_t i = dispatch->recipient_count; i-- > 0;) {
+                put_back(worker, dispatch, i);
+            }
+            break;
+        }
+    }
+    destroy(dispatch);
+    worker->dispatch_count--;
+    ph_queue_dispatch_over(queue);
+}
+
+// --- without an attempt ---
+
+void ph_delivery_fail(struct ph_worker *worker, uint32_t recipient, enum ph_recipient_state state,
+                      const struct ph_reason *reason)
+{
+    const struct ph_recipient *r = ph_store_recipient(&worker->store, recipient);
+    struct ph_dispatch *dispatch =
+        create(ph_queues_at(worker, r->queue), r->message, &recipient, 1,
+               state == PH_QUEUED_EXPIRED ? PH_DISPATCH_EXPIRE : PH_DISPATCH_FAIL);
+
+    dispatch->reason = *reason;
+    prepare(dispatch);
+}
+
+static struct ph_reason expiry_reason(const struct ph_queue *queue, const struct ph_recipient *r)
+{
+    const char *last = queue->last_error.kind != PH_REASON_NONE
+                           ? queue->last_error.sentence
+                           : ph_reason_summary((enum ph_reason_kind)r->last_kind);
+
+    return ph_reason_make(PH_REASON_EXPIRED, "undelivered for too long; the last reason was: %s",
+                          last);
+}
+
+// Takes the waiting recipients of one message out of their queues for `purpose`, those of one queue
+// together.
+static void sweep_message(struct ph_worker *worker, uint32_t index, bool expired)
+{
+    struct ph_store *store = &worker->store;
+    uint32_t slot = ph_store_message(store, index)->first_recipient;
+    uint32_t next;
+
+    for (; slot != PH_INDEX_NONE; slot = next) {
+        struct ph_recipient *r = ph_store_recipient(store, slot);
+        struct ph_queue *queue;
+
+        next = r->next_of_message;
+        if (r->place != PH_PLACE_READY && r->place != PH_PLACE_DEFERRED) {
+            continue;
+        }
+        queue = ph_queues_at(worker, r->queue);
+        if (expired) {
+            struct ph_reason reason = expiry_reason(queue, r);
+
+            ph_queues_remove(worker, slot);
+            ph_delivery_fail(worker, slot, PH_QUEUED_EXPIRED, &reason);
+        } else {
+            struct ph_dispatch *dispatch;
+
+            ph_queues_remove(worker, slot);
+            dispatch = create(queue, index, &slot, 1, PH_DISPATCH_DELAY);
+            dispatch->reason = queue->last_error;
+            ph_store_message(store, index)->loading = 1;
+            prepare(dispatch);
+            return;
+        }
+    }
+}
+
+void ph_delivery_sweep(struct ph_worker *worker)
+{
+    struct ph_store *store = &worker->store;
+    uint64_t now_ms = ph_worker_now_ms(worker);
+    uint64_t delay_ms = worker->config->retry.delay_notification_ms;
+
+    for (unsigned i = 0; i < PH_DELIVERY_SWEEP_BATCH && worker->sweep_at < store->message_used;
+         i++) {
+        uint32_t index = worker->sweep_at++;
+        const struct ph_message *message = ph_store_message(store, index);
+
+        if (message->open_count == 0) {
+            continue;
+        }
+        if (now_ms >= message->expiry_ms) {
+            sweep_message(worker, index, true);
+        } else if (worker->config->delay_dsn_enabled && !message->delay_notified &&
+                   !message->loading && delay_ms > 0 && now_ms >= message->arrival_ms + delay_ms) {
+            sweep_message(worker, index, false);
+        }
+    }
+    if (worker->sweep_at >= store->message_used) {
+        worker->sweep_at = 0;
+    }
+}

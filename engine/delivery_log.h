@@ -1,0 +1,25 @@
+// The delivery log: JSON lines, one per attempt and per recipient's outcome (CONTRACT:
+// docs/LOG.md).
+#pragma once
+
+#include "engine/dispatch.h"
+#include "queue/message.h"
+
+struct ph_worker;
+
+// One address was tried in vain: an `attempt` line. `address` may be empty (no connection was
+// made).
+void ph_delivery_log_attempt(struct ph_worker *worker, const struct ph_dispatch *dispatch,
+                             struct ph_str host, struct ph_str address, uint16_t port,
+                             const char *step, const struct ph_reason *reason);
+// What became of one recipient of a dispatch: "delivered", "deferred", "failed", "expired".
+// `reason` may be NULL (delivered).
+void ph_delivery_log_outcome(struct ph_worker *worker, const struct ph_dispatch *dispatch,
+                             uint32_t which, const char *event, const struct ph_reason *reason,
+                             uint16_t attempts, uint64_t due_ms);
+// A message was accepted: one line a recipient.
+void ph_delivery_log_accepted(struct ph_worker *worker, uint64_t id,
+                              const struct ph_envelope *envelope, uint64_t size);
+// A notification was made for a message: `bounced`.
+void ph_delivery_log_bounced(struct ph_worker *worker, uint64_t id, uint64_t notification_id,
+                             struct ph_str sender);

@@ -1,0 +1,253 @@
+// The engine: its workers and what they share.
+#include "engine/engine.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "engine/sources.h"
+#include "engine/worker.h"
+
+#define PH_ENGINE_MESSAGE_SEGMENT_BYTES (UINT64_C(64) << 20) // DESIGN: sealed at 64 MiB
+#define PH_ENGINE_STATE_SEGMENT_BYTES (UINT64_C(16) << 20)
+#define PH_ENGINE_CONTENT_BYTES_MIN ((uint64_t)64 << 20) // of fresh bodies kept in memory a worker
+
+struct ph_engine {
+    struct ph_engine_options options;
+    struct ph_config *config; // referenced; under the lock
+    pthread_mutex_t lock;
+    struct ph_spool_directory *directory;
+    char *spool_dir;
+    uint16_t log_count;
+    struct ph_worker *workers;
+    struct ph_sources *sources;
+    _Atomic uint32_t sockets_sent[PH_WORKERS_MAX];
+};
+
+int ph_engine_create(const struct ph_engine_options *options, struct ph_engine **out,
+                     struct ph_buf *error)
+{
+    struct ph_engine *engine = ph_alloc(sizeof(*engine));
+    const struct ph_config *config = options->config;
+    struct ph_buf path = {0};
+    int result;
+
+    PH_CHECK(options->worker_count > 0 && options->worker_count <= PH_WORKERS_MAX);
+    engine->options = *options;
+    engine->config = ph_config_retain(options->config);
+    pthread_mutex_init(&engine->lock, NULL);
+    engine->log_count = options->worker_count;
+    ph_buf_append(&path, config->spool_dir);
+    engine->spool_dir = ph_strdup(ph_buf_cstr(&path));
+    ph_buf_deinit(&path);
+    result = ph_spool_directory_open(
+        options->start_io != NULL ? options->start_io : options->ios[0], engine->spool_dir,
+        config->spool_lock_timeout_ms, &engine->log_count, &engine->directory, error);
+    if (result < 0) {
+        ph_config_release(engine->config);
+        free(engine->spool_dir);
+        free(engine);
+        return result;
+    }
+    engine->sources = ph_sources_create();
+    engine->workers = ph_alloc(options->worker_count * sizeof(struct ph_worker));
+    for (uint16_t i = 0; i < options->worker_count; i++) {
+        struct ph_worker *worker = &engine->workers[i];
+
+        worker->index = i;
+        worker->engine = engine;
+        worker->io = options->ios[i];
+        worker->config = ph_config_retain(engine->config);
+        ph_mailbox_init(&worker->mailbox, worker->io);
+    }
+    *out = engine;
+    return 0;
+}
+
+int ph_engine_open_worker(struct ph_engine *engine, uint16_t index, struct ph_buf *error)
+{
+    return ph_worker_open(&engine->workers[index], error);
+}
+
+struct ph_worker *ph_engine_worker(struct ph_engine *engine, uint16_t index)
+{
+    PH_CHECK(index < engine->options.worker_count);
+    return &engine->workers[index];
+}
+
+uint16_t ph_engine_worker_count(const struct ph_engine *engine)
+{
+    return engine->options.worker_count;
+}
+
+uint16_t ph_engine_log_count(const struct ph_engine *engine)
+{
+    return engine->log_count;
+}
+
+bool ph_engine_caches_off(const struct ph_engine *engine)
+{
+    return engine->options.caches_off;
+}
+
+struct ph_spool_options ph_engine_spool_options(const struct ph_engine *engine, struct ph_io *io,
+                                                uint16_t log)
+{
+    const struct ph_config *config = engine->options.config;
+    uint64_t memory = config->memory_limit / 4 / engine->options.worker_count;
+    uint64_t segment = engine->options.segment_bytes;
+
+    return (struct ph_spool_options){
+        .io = io,
+        .directory = engine->spool_dir,
+        .log = log,
+        .durability_os = config->durability_os,
+        .outcome_delay_ns = config->outcome_sync_delay_ms * PH_NS_PER_MS,
+        .message_segment_bytes = segment > 0 ? segment : PH_ENGINE_MESSAGE_SEGMENT_BYTES,
+        .state_segment_bytes = segment > 0 ? segment : PH_ENGINE_STATE_SEGMENT_BYTES,
+        .min_free_percent = config->min_free_percent,
+        .content_memory_max =
+            memory > PH_ENGINE_CONTENT_BYTES_MIN ? memory : PH_ENGINE_CONTENT_BYTES_MIN,
+    };
+}
+
+void ph_engine_report_recovery(struct ph_engine *engine, uint16_t log,
+                               const struct ph_spool_recovery_report *report)
+{
+    if (engine->options.recovered != NULL) {
+        engine->options.recovered(engine->options.owner, log, report);
+    }
+}
+
+void ph_engine_report_problem(struct ph_engine *engine, struct ph_str text)
+{
+    if (engine->options.problem != NULL) {
+        engine->options.problem(engine->options.owner, text);
+    }
+}
+
+struct ph_sources *ph_engine_sources(struct ph_engine *engine)
+{
+    return engine->sources;
+}
+
+void ph_engine_socket_sent(struct ph_engine *engine, uint16_t worker, int change)
+{
+    atomic_fetch_add(&engine->sockets_sent[worker], (uint32_t)change);
+}
+
+uint32_t ph_engine_sockets_sent(struct ph_engine *engine, uint16_t worker)
+{
+    return atomic_load(&engine->sockets_sent[worker]);
+}
+
+void ph_engine_log_lines(struct ph_engine *engine, uint16_t worker, struct ph_str lines)
+{
+    if (engine->options.log != NULL) {
+        engine->options.log(engine->options.owner, worker, lines);
+    }
+}
+
+void ph_engine_report_listening(struct ph_engine *engine, struct ph_str connector,
+                                const struct ph_endpoint *at)
+{
+    if (engine->options.listening != NULL) {
+        engine->options.listening(engine->options.owner, connector, at);
+    }
+}
+
+struct ph_config *ph_engine_config(struct ph_engine *engine)
+{
+    struct ph_config *config;
+
+    pthread_mutex_lock(&engine->lock);
+    config = ph_config_retain(engine->config);
+    pthread_mutex_unlock(&engine->lock);
+    return config;
+}
+
+static void call_all(struct ph_engine *engine,
+                     void (*call)(struct ph_worker *worker, struct ph_mail_call *mail),
+                     void *(*argument)(void *of), void *of)
+{
+    for (uint16_t i = 0; i < engine->options.worker_count; i++) {
+        struct ph_mail_call *mail = ph_alloc(sizeof(*mail));
+
+        mail->mail.kind = PH_MAIL_CALL;
+        mail->call = call;
+        mail->argument = argument != NULL ? argument(of) : NULL;
+        ph_mailbox_post(&engine->workers[i].mailbox, &mail->mail);
+    }
+}
+
+static void reconfigure(struct ph_worker *worker, struct ph_mail_call *mail)
+{
+    if (!worker->stopping) {
+        ph_worker_reconfigure(worker, mail->argument);
+    }
+    ph_config_release(mail->argument);
+    free(mail);
+}
+
+static void *retained(void *config)
+{
+    return ph_config_retain(config);
+}
+
+void ph_engine_reload(struct ph_engine *engine, struct ph_config *config)
+{
+    struct ph_config *old;
+
+    pthread_mutex_lock(&engine->lock);
+    old = engine->config;
+    engine->config = ph_config_retain(config);
+    pthread_mutex_unlock(&engine->lock);
+    call_all(engine, reconfigure, retained, config);
+    // Spool options are read from the first configuration: it stays until the engine goes.
+    if (old != engine->options.config) {
+        ph_config_release(old);
+    }
+}
+
+static void stop(struct ph_worker *worker, struct ph_mail_call *mail)
+{
+    ph_worker_stop(worker);
+    free(mail);
+}
+
+void ph_engine_stop(struct ph_engine *engine)
+{
+    call_all(engine, stop, NULL, NULL);
+}
+
+bool ph_engine_stopped(struct ph_engine *engine)
+{
+    bool stopped = true;
+
+    for (uint16_t i = 0; i < engine->options.worker_count; i++) {
+        stopped &= atomic_load(&engine->workers[i].stopped);
+    }
+    return stopped;
+}
+
+void ph_engine_close_worker(struct ph_engine *engine, uint16_t index)
+{
+    ph_worker_close(&engine->workers[index]);
+}
+
+void ph_engine_destroy(struct ph_engine *engine)
+{
+    if (engine == NULL) {
+        return;
+    }
+    ph_spool_directory_close(engine->directory);
+    ph_sources_destroy(engine->sources);
+    if (engine->config != engine->options.config) {
+        ph_config_release(engine->options.config);
+    }
+    ph_config_release(engine->config);
+    pthread_mutex_destroy(&engine->lock);
+    free(engine->spool_dir);
+    free(engine->workers);
+    free(engine);
+}

@@ -1,0 +1,278 @@
+// The home's side of a site.
+#include "engine/home_site.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/worker.h"
+
+#define PH_HOME_CROWDED_MS 1000 // MaxOutboundConnections is reached: asked again after this; ours
+
+static struct ph_home_site *find_or_create(struct ph_worker *worker, struct ph_site_spec *spec)
+{
+    struct ph_home_site *home;
+
+    PH_CHECK(spec->home == worker->index);
+    HASH_FIND(hh, worker->home_sites, spec->key, PH_SITE_KEY_BYTES, home);
+    if (home == NULL) {
+        home = ph_alloc(sizeof(*home));
+        memcpy(home->key, spec->key, PH_SITE_KEY_BYTES);
+        home->spec = spec;
+        ph_site_spec_retain(spec);
+        ph_site_account_init(&home->account, worker->index, ph_engine_worker_count(worker->engine),
+                             spec->limits.max_connections, spec->connector->ramp);
+        HASH_ADD(hh, worker->home_sites, key, PH_SITE_KEY_BYTES, home);
+    }
+    home->used_ms = ph_worker_now_ms(worker);
+    return home;
+}
+
+static void post(struct ph_worker *worker, uint16_t to, const struct ph_mail_site *letter,
+                 struct ph_site_spec *spec)
+{
+    struct ph_mail_site *mail = ph_alloc(sizeof(*mail));
+
+    *mail = *letter;
+    mail->mail.kind = PH_MAIL_SITE;
+    mail->mail.from = worker->index;
+    mail->spec = spec;
+    ph_site_spec_retain(spec);
+    ph_mailbox_post(&ph_worker_at(worker, to)->mailbox, &mail->mail);
+}
+
+// The answer goes to the site at `to`.
+static void answer(struct ph_worker *worker, struct ph_home_site *home, uint16_t to,
+                   const struct ph_site_answer *given)
+{
+    const struct ph_reason *reason = &home->account.last_failure;
+
+    if (to == worker->index) {
+        struct ph_site *site;
+
+        HASH_FIND(hh, worker->sites, home->key, PH_SITE_KEY_BYTES, site);
+        PH_CHECK(site != NULL); // one that asked stays until it is answered
+        ph_site_answered(site, given, reason);
+    } else if (given->kind != PH_SITE_WAIT) {
+        struct ph_mail_site letter = {.kind = PH_MAIL_SITE_ANSWER, .answer = *given};
+
+        if (given->kind == PH_SITE_BACKOFF) {
+            letter.reason = *reason;
+        }
+        post(worker, to, &letter, home->spec);
+    }
+}
+
+static void asked(struct ph_worker *worker, struct ph_site_spec *spec, uint16_t from,
+                  uint32_t backlog)
+{
+    struct ph_home_site *home = find_or_create(worker, spec);
+    uint64_t now_ms = ph_worker_now_ms(worker);
+    struct ph_site_answer given;
+
+    if (ph_worker_connections_spent(worker)) {
+        given = (struct ph_site_answer){.kind = PH_SITE_BACKOFF,
+                                        .until_ms = now_ms + PH_HOME_CROWDED_MS};
+    } else {
+        given = ph_site_account_ask(&home->account, from, backlog, now_ms);
+    }
+    answer(worker, home, from, &given);
+}
+
+// Who waits is granted what is free, or told of the back-off.
+static void serve_waiters(struct ph_worker *worker, struct ph_home_site *home)
+{
+    uint64_t now_ms = ph_worker_now_ms(worker);
+    struct ph_site_account *account = &home->account;
+    uint16_t to;
+
+    if (now_ms < account->backoff_until_ms) {
+        struct ph_site_answer rest = {.kind = PH_SITE_BACKOFF,
+                                      .until_ms = account->backoff_until_ms,
+                                      .epoch = account->epoch};
+
+        for (uint16_t i = 0; i < account->worker_count; i++) {
+            if (account->waiters[i].backlog > 0) {
+                ph_site_account_withdraw(account, i);
+                answer(worker, home, i, &rest);
+            }
+        }
+    }
+    while (ph_site_account_next_grant(account, now_ms, &to)) {
+        struct ph_site_answer grant = {.kind = PH_SITE_GRANT, .count = 1, .epoch = account->epoch};
+
+        answer(worker, home, to, &grant);
+    }
+}
+
+static void released(struct ph_worker *worker, struct ph_site_spec *spec, uint16_t from,
+                     enum ph_site_release how, const struct ph_reason *reason)
+{
+    struct ph_home_site *home = find_or_create(worker, spec);
+    const struct ph_retry_series *series = &spec->config->retry;
+    struct ph_retry_intervals intervals = ph_worker_retry_intervals(series);
+
+    ph_site_account_release(&home->account, from, how, reason, &intervals, ph_worker_now_ms(worker),
+                            ph_worker_random(worker));
+    // Those at other workers learn of it when they ask; the one who failed is told at once, and so
+    // doesn't ask with the messages it holds.
+    if (how == PH_SITE_RELEASE_DOWN) {
+        struct ph_site_answer rest = {.kind = PH_SITE_BACKOFF,
+                                      .until_ms = home->account.backoff_until_ms,
+                                      .epoch = home->account.epoch};
+
+        ph_site_account_withdraw(&home->account, from);
+        answer(worker, home, from, &rest);
+    }
+    serve_waiters(worker, home);
+}
+
+static void connected(struct ph_worker *worker, struct ph_site_spec *spec)
+{
+    struct ph_home_site *home = find_or_create(worker, spec);
+
+    ph_site_account_connected(&home->account);
+    serve_waiters(worker, home);
+}
+
+static void retried(struct ph_worker *worker, struct ph_site_spec *spec)
+{
+    struct ph_home_site *home = find_or_create(worker, spec);
+
+    ph_site_account_retry(&home->account);
+    serve_waiters(worker, home);
+}
+
+void ph_home_site_ask(struct ph_site *site, uint32_t backlog)
+{
+    struct ph_worker *worker = site->worker;
+
+    if (site->spec->home == worker->index) {
+        asked(worker, site->spec, worker->index, backlog);
+    } else {
+        struct ph_mail_site letter = {.kind = PH_MAIL_SITE_ASK, .count = backlog};
+
+        post(worker, site->spec->home, &letter, site->spec);
+    }
+}
+
+void ph_home_site_release(struct ph_site *site, enum ph_site_release how,
+                          const struct ph_reason *reason)
+{
+    struct ph_worker *worker = site->worker;
+    struct ph_reason none = {0};
+
+    if (site->spec->home == worker->index) {
+        released(worker, site->spec, worker->index, how, reason != NULL ? reason : &none);
+    } else {
+        struct ph_mail_site letter = {
+            .kind = PH_MAIL_SITE_RELEASE, .how = how, .reason = reason != NULL ? *reason : none};
+
+        post(worker, site->spec->home, &letter, site->spec);
+    }
+}
+
+void ph_home_site_connected(struct ph_site *site)
+{
+    struct ph_worker *worker = site->worker;
+
+    if (site->spec->home == worker->index) {
+        connected(worker, site->spec);
+    } else {
+        struct ph_mail_site letter = {.kind = PH_MAIL_SITE_CONNECTED};
+
+        post(worker, site->spec->home, &letter, site->spec);
+    }
+}
+
+void ph_home_site_retry(struct ph_site *site)
+{
+    struct ph_worker *worker = site->worker;
+
+    if (site->spec->home == worker->index) {
+        retried(worker, site->spec);
+    } else {
+        struct ph_mail_site letter = {.kind = PH_MAIL_SITE_RETRY};
+
+        post(worker, site->spec->home, &letter, site->spec);
+    }
+}
+
+void ph_home_site_receive(struct ph_worker *worker, struct ph_mail_site *mail)
+{
+    struct ph_site *site;
+
+    switch (mail->kind) {
+    case PH_MAIL_SITE_ASK:
+        asked(worker, mail->spec, mail->mail.from, mail->count);
+        break;
+    case PH_MAIL_SITE_RELEASE:
+        released(worker, mail->spec, mail->mail.from, mail->how, &mail->reason);
+        break;
+    case PH_MAIL_SITE_CONNECTED:
+        connected(worker, mail->spec);
+        break;
+    case PH_MAIL_SITE_RETRY:
+        retried(worker, mail->spec);
+        break;
+    case PH_MAIL_SITE_ANSWER:
+        site = ph_site_find_or_create(worker, mail->spec);
+        PH_CHECK(site != NULL);
+        ph_site_answered(site, &mail->answer, &mail->reason);
+        break;
+    }
+    ph_site_spec_release(mail->spec);
+    free(mail);
+}
+
+const struct ph_site_account *ph_home_site_account(const struct ph_worker *worker,
+                                                   const uint8_t key[PH_SITE_KEY_BYTES])
+{
+    struct ph_home_site *home;
+
+    HASH_FIND(hh, worker->home_sites, key, PH_SITE_KEY_BYTES, home);
+    return home != NULL ? &home->account : NULL;
+}
+
+static void destroy(struct ph_worker *worker, struct ph_home_site *home)
+{
+    HASH_DEL(worker->home_sites, home);
+    ph_site_account_deinit(&home->account);
+    ph_site_spec_release(home->spec);
+    free(home);
+}
+
+static bool in_use(const struct ph_home_site *home)
+{
+    bool waited_for = false;
+
+    for (uint16_t i = 0; i < home->account.worker_count; i++) {
+        waited_for |= home->account.waiters[i].backlog > 0;
+    }
+    return waited_for || home->account.open > 0;
+}
+
+void ph_home_sites_sweep(struct ph_worker *worker, uint64_t idle_ms)
+{
+    uint64_t now_ms = ph_worker_now_ms(worker);
+    struct ph_home_site *home;
+    struct ph_home_site *next;
+
+    HASH_ITER(hh, worker->home_sites, home, next)
+    {
+        if (!in_use(home) && now_ms >= home->account.backoff_until_ms &&
+            now_ms - home->used_ms >= idle_ms) {
+            destroy(worker, home);
+        }
+    }
+}
+
+void ph_home_sites_destroy_all(struct ph_worker *worker)
+{
+    struct ph_home_site *home;
+    struct ph_home_site *next;
+
+    HASH_ITER(hh, worker->home_sites, home, next)
+    {
+        destroy(worker, home);
+    }
+}

@@ -1,0 +1,220 @@
+// Where a queue's mail goes: MX or smart hosts → the hosts of a site.
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "dns/mx.h"
+#include "engine/queues.h"
+#include "engine/worker.h"
+
+#define PH_ROUTE_TTL_MIN_S 60   // ours: an MX answer is kept at least so long
+#define PH_ROUTE_TTL_MAX_S 3600 // ours
+#define PH_ROUTE_HOSTS_MAX 256  // of a site; ours
+#define PH_OWN_NAMES_MAX 32     // names we greet with, for loops; ours
+#define PH_PIPELINE_DEPTH_MX 4  // PipelineDepth where it isn't given
+#define PH_PIPELINE_DEPTH_SMART 64
+
+struct ph_lookup {
+    struct ph_queue *queue; // NULL: nobody waits for it any more
+    struct ph_worker *worker;
+    unsigned pending;
+    size_t op_count;
+    struct ph_resolve_op *ops;  // an MX question each
+    struct ph_site_host *hosts; // found so far
+    size_t host_count;
+    uint32_t ttl_s;
+    struct ph_reason reason; // of a question that gave no host
+};
+
+static void on_answer(struct ph_op *op);
+static void conclude(struct ph_lookup *lookup);
+
+static void add_host(struct ph_lookup *lookup, const struct ph_site_host *host)
+{
+    for (size_t i = 0; i < lookup->host_count; i++) {
+        if (strcmp(lookup->hosts[i].name, host->name) == 0) {
+            return;
+        }
+    }
+    if (lookup->host_count < PH_ROUTE_HOSTS_MAX) {
+        lookup->hosts[lookup->host_count++] = *host;
+    }
+}
+
+static void ask(struct ph_lookup *lookup, struct ph_str name)
+{
+    struct ph_resolve_op *op = &lookup->ops[lookup->op_count++];
+
+    ph_op_init(&op->op, on_answer, lookup);
+    ph_str_copy(op->name, sizeof(op->name), name);
+    op->rrtype = PH_RRTYPE_MX;
+    lookup->pending++;
+}
+
+static void plan_smart_hosts(struct ph_lookup *lookup, const struct ph_send_connector *connector)
+{
+    for (size_t i = 0; i < connector->smart_host_count; i++) {
+        const struct ph_smart_host *smart = &connector->smart_hosts[i];
+        struct ph_site_host host = {.is_literal = smart->is_literal, .literal = smart->literal};
+
+        ph_str_copy(host.name, sizeof(host.name), smart->name);
+        if (smart->is_literal || smart->no_mx) {
+            add_host(lookup, &host);
+        } else {
+            ask(lookup, smart->name);
+        }
+    }
+}
+
+void ph_queue_resolve(struct ph_queue *queue)
+{
+    const struct ph_send_connector *connector = queue->connector;
+    struct ph_lookup *lookup = ph_alloc(sizeof(*lookup));
+
+    lookup->queue = queue;
+    lookup->worker = queue->worker;
+    lookup->ttl_s = PH_ROUTE_TTL_MAX_S;
+    lookup->ops = ph_alloc((connector->smart_host_count + 1) * sizeof(*lookup->ops));
+    lookup->hosts = ph_alloc(PH_ROUTE_HOSTS_MAX * sizeof(*lookup->hosts));
+    queue->lookup = lookup;
+    if (connector->dns_routing) {
+        ask(lookup, queue->domain);
+    } else {
+        plan_smart_hosts(lookup, connector);
+    }
+    if (lookup->pending == 0) {
+        conclude(lookup);
+        return;
+    }
+    for (size_t i = 0; i < lookup->op_count; i++) {
+        ph_io_resolve(queue->worker->io, &lookup->ops[i]);
+    }
+}
+
+void ph_queue_abandon_lookup(struct ph_queue *queue)
+{
+    if (queue->lookup != NULL) {
+        queue->lookup->queue = NULL;
+        queue->lookup = NULL;
+    }
+}
+
+// The names we greet with: an MX that is one of them is ourselves.
+static size_t own_names(const struct ph_config *config, struct ph_str *out)
+{
+    size_t count = 0;
+
+    out[count++] = config->hostname;
+    for (size_t i = 0; i < config->receive_connector_count && count < PH_OWN_NAMES_MAX; i++) {
+        if (!ph_str_eq_nocase(config->receive_connectors[i].fqdn, config->hostname)) {
+            out[count++] = config->receive_connectors[i].fqdn;
+        }
+    }
+    return count;
+}
+
+static void on_answer(struct ph_op *op)
+{
+    struct ph_resolve_op *answer = PH_CONTAINER_OF(op, struct ph_resolve_op, op);
+    struct ph_lookup *lookup = op->owner;
+    struct ph_str names[PH_OWN_NAMES_MAX];
+    struct ph_mx_hosts found;
+
+    lookup->pending--;
+    if (op->result < 0) {
+        lookup->reason = ph_reason_make(PH_REASON_DNS_FAILURE,
+                                        "the mail hosts of %s could not be looked up now: too many "
+                                        "questions are under way",
+                                        answer->name);
+    } else if (lookup->queue != NULL &&
+               ph_mx_read(answer, names, own_names(lookup->queue->config, names), &found,
+                          &lookup->reason) == PH_MX_FOUND) {
+        for (size_t i = 0; i < found.count; i++) {
+            struct ph_site_host host = {.preference = found.hosts[i].preference};
+
+            ph_str_copy(host.name, sizeof(host.name), ph_str_from(found.hosts[i].name));
+            add_host(lookup, &host);
+        }
+    }
+    if (answer->ttl_s < lookup->ttl_s) {
+        lookup->ttl_s = answer->ttl_s;
+    }
+    ph_buf_deinit(&answer->rdata);
+    if (lookup->pending == 0) {
+        conclude(lookup);
+    }
+}
+
+static int compare_hosts(const void *a, const void *b)
+{
+    const struct ph_site_host *left = a;
+    const struct ph_site_host *right = b;
+
+    return left->preference != right->preference ? (left->preference < right->preference ? -1 : 1)
+                                                 : strcmp(left->name, right->name);
+}
+
+static void hash_spec(struct ph_site_spec *spec)
+{
+    struct ph_buf text = {0};
+    uint64_t halves[2];
+
+    ph_buf_printf(&text, "%llu %llu %u %d\n", (unsigned long long)spec->config->generation,
+                  (unsigned long long)spec->connector->sending_identity, spec->port, spec->smart);
+    for (size_t i = 0; i < spec->host_count; i++) {
+        ph_buf_printf(&text, "%u %s\n", spec->hosts[i].preference, spec->hosts[i].name);
+    }
+    halves[0] = ph_hash_str(ph_buf_str(&text), 1);
+    halves[1] = ph_hash_str(ph_buf_str(&text), 2);
+    _Static_assert(sizeof(halves) == PH_SITE_KEY_BYTES, "a key is two hashes");
+    memcpy(spec->key, halves, sizeof(halves));
+    ph_buf_deinit(&text);
+}
+
+static struct ph_site_spec *make_spec(struct ph_lookup *lookup)
+{
+    struct ph_queue *queue = lookup->queue;
+    struct ph_worker *worker = lookup->worker;
+    size_t bytes = sizeof(struct ph_site_spec) + lookup->host_count * sizeof(struct ph_site_host);
+    struct ph_site_spec *spec = ph_alloc(bytes);
+
+    qsort(lookup->hosts, lookup->host_count, sizeof(*lookup->hosts), compare_hosts);
+    atomic_init(&spec->references, 1);
+    spec->config = ph_config_retain(queue->config);
+    spec->connector = queue->connector;
+    spec->smart = !queue->connector->dns_routing;
+    spec->port = spec->smart ? queue->connector->port : queue->config->resolver.port;
+    spec->host_count = lookup->host_count;
+    memcpy(spec->hosts, lookup->hosts, lookup->host_count * sizeof(struct ph_site_host));
+    ph_str_copy(spec->best_host, sizeof(spec->best_host), ph_str_from(spec->hosts[0].name));
+    spec->limits =
+        ph_config_limits(queue->config, queue->connector, ph_str_from(spec->best_host), NULL);
+    if (spec->limits.pipeline_depth == 0) {
+        spec->limits.pipeline_depth = spec->smart ? PH_PIPELINE_DEPTH_SMART : PH_PIPELINE_DEPTH_MX;
+    }
+    // Seeded alike at every worker: all agree on who is at home.
+    spec->home = (uint16_t)(ph_hash_str(ph_str_from(spec->best_host), 0) %
+                            ph_engine_worker_count(worker->engine));
+    hash_spec(spec);
+    return spec;
+}
+
+static void conclude(struct ph_lookup *lookup)
+{
+    struct ph_queue *queue = lookup->queue;
+    uint32_t ttl_s = lookup->ttl_s < PH_ROUTE_TTL_MIN_S ? PH_ROUTE_TTL_MIN_S : lookup->ttl_s;
+
+    if (queue != NULL) {
+        queue->lookup = NULL;
+        if (lookup->host_count > 0) {
+            ph_queue_routed(queue, make_spec(lookup), (uint64_t)ttl_s * 1000);
+        } else if (ph_reason_is_permanent(&lookup->reason)) {
+            ph_queue_fail_all(queue, &lookup->reason);
+        } else {
+            ph_queue_backoff(queue, &lookup->reason);
+        }
+    }
+    free(lookup->hosts);
+    free(lookup->ops);
+    free(lookup);
+}

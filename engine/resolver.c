@@ -1,0 +1,321 @@
+// LocalData, then libunbound on a thread of its own.
+#include "engine/resolver.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unbound.h>
+#include <unistd.h>
+
+#include "dns/local.h"
+
+#define PH_RESOLVER_ASKED_MAX 4096    // questions under way; ours
+#define PH_RESOLVER_TIMEOUT_MS 20000  // no question takes longer; ours
+#define PH_RESOLVER_TTL_NEGATIVE_S 60 // of an answer without records; ours
+
+struct question {
+    struct ph_offload_job job; // for its way back
+    struct ph_resolver *resolver;
+    struct ph_resolve_op *op;
+    char name[PH_DNS_NAME_BYTES_MAX];
+    int rrtype;
+    int async_id;
+    bool asked;
+    uint64_t asked_ms;
+    // The answer, moved into the operation on its own thread.
+    enum ph_resolve_status status;
+    bool secure;
+    uint32_t ttl_s;
+    char canonical_name[PH_DNS_NAME_BYTES_MAX];
+    struct ph_buf rdata;
+    char detail[128];
+    TAILQ_ENTRY(question) link;
+};
+
+struct ph_resolver {
+    struct ph_dns_local *local;
+    struct ub_ctx *context;
+    pthread_t thread;
+    int wake_fd;
+    pthread_mutex_t lock;
+    STAILQ_HEAD(, ph_offload_job) asked; // to the thread; under the lock
+    unsigned under_way;                  // under the lock
+    bool ending;                         // under the lock
+    TAILQ_HEAD(, question) waiting;      // the thread's own
+};
+
+static void *serve(void *argument);
+
+static bool set_option(struct ub_ctx *context, const char *name, const char *value)
+{
+    return ub_ctx_set_option(context, name, value) == 0;
+}
+
+static bool configure(struct ph_resolver *resolver, const struct ph_resolver_options *options,
+                      struct ph_buf *error)
+{
+    struct ub_ctx *context = resolver->context;
+    bool good = set_option(context, "do-not-query-localhost:", "no") &&
+                set_option(context, "qname-minimisation:", "yes");
+
+    for (size_t i = 0; good && i < options->forwarder_count; i++) {
+        char text[128];
+
+        ph_str_copy(text, sizeof(text), options->forwarders[i]);
+        good = ub_ctx_set_fwd(context, text) == 0;
+        if (!good) {
+            ph_buf_printf(error, "the forwarder \"%s\" can't be used", text);
+        }
+    }
+    if (good && options->trust_anchor.len > 0) {
+        char path[4096];
+
+        ph_str_copy(path, sizeof(path), options->trust_anchor);
+        good = ub_ctx_add_ta_file(context, path) == 0;
+        if (!good) {
+            ph_buf_printf(error, "the trust anchor %s can't be read", path);
+        }
+    }
+    return good;
+}
+
+struct ph_resolver *ph_resolver_create(const struct ph_resolver_options *options,
+                                       struct ph_buf *error)
+{
+    struct ph_resolver *resolver = ph_alloc(sizeof(*resolver));
+    bool good = true;
+
+    resolver->local = ph_dns_local_create();
+    for (size_t i = 0; good && i < options->local_data_count; i++) {
+        good = ph_dns_local_add(resolver->local, options->local_data[i], error);
+    }
+    STAILQ_INIT(&resolver->asked);
+    TAILQ_INIT(&resolver->waiting);
+    pthread_mutex_init(&resolver->lock, NULL);
+    resolver->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    resolver->context = ub_ctx_create();
+    good = good && resolver->wake_fd >= 0 && resolver->context != NULL &&
+           configure(resolver, options, error) && ub_ctx_async(resolver->context, 1) == 0;
+    if (!good || pthread_create(&resolver->thread, NULL, serve, resolver) != 0) {
+        if (error->len == 0) {
+            ph_buf_append(error, PH_STR("the resolver library could not be started"));
+        }
+        if (resolver->context != NULL) {
+            ub_ctx_delete(resolver->context);
+        }
+        ph_dns_local_destroy(resolver->local);
+        pthread_mutex_destroy(&resolver->lock);
+        close(resolver->wake_fd);
+        free(resolver);
+        return NULL;
+    }
+    return resolver;
+}
+
+static void wake(struct ph_resolver *resolver)
+{
+    uint64_t one = 1;
+
+    PH_CHECK(write(resolver->wake_fd, &one, sizeof(one)) == sizeof(one) || errno == EAGAIN);
+}
+
+void ph_resolver_destroy(struct ph_resolver *resolver)
+{
+    if (resolver == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&resolver->lock);
+    resolver->ending = true;
+    pthread_mutex_unlock(&resolver->lock);
+    wake(resolver);
+    pthread_join(resolver->thread, NULL);
+    ub_ctx_delete(resolver->context);
+    ph_dns_local_destroy(resolver->local);
+    pthread_mutex_destroy(&resolver->lock);
+    close(resolver->wake_fd);
+    free(resolver);
+}
+
+// On the world's thread: the answer is given to the one who asked.
+static void finish(struct ph_offload_job *job)
+{
+    struct question *q = PH_CONTAINER_OF(job, struct question, job);
+    struct ph_resolve_op *op = q->op;
+
+    op->status = q->status;
+    op->secure = q->secure;
+    op->ttl_s = q->ttl_s;
+    memcpy(op->canonical_name, q->canonical_name, sizeof(op->canonical_name));
+    memcpy(op->detail, q->detail, sizeof(op->detail));
+    ph_buf_append(&op->rdata, ph_buf_str(&q->rdata));
+    ph_buf_deinit(&q->rdata);
+    ph_io_complete(job->sink->io, &op->op, 0);
+    free(q);
+}
+
+void ph_resolver_submit(struct ph_resolver *resolver, struct ph_offload_sink *sink,
+                        struct ph_resolve_op *op)
+{
+    struct question *q;
+    bool full;
+
+    op->canonical_name[0] = '\0';
+    op->detail[0] = '\0';
+    if (resolver == NULL) {
+        op->status = PH_RESOLVE_SERVFAIL;
+        ph_str_copy(op->detail, sizeof(op->detail), PH_STR("there is no resolver"));
+        ph_io_complete(sink->io, &op->op, 0);
+        return;
+    }
+    if (ph_dns_local_answer(resolver->local, op)) {
+        ph_io_complete(sink->io, &op->op, 0);
+        return;
+    }
+    q = ph_alloc(sizeof(*q));
+    q->job.finish = finish;
+    q->job.sink = sink;
+    q->resolver = resolver;
+    q->op = op;
+    ph_str_copy(q->name, sizeof(q->name), ph_str_from(op->name));
+    q->rrtype = (int)op->rrtype;
+    pthread_mutex_lock(&resolver->lock);
+    full = resolver->under_way >= PH_RESOLVER_ASKED_MAX;
+    if (!full) {
+        resolver->under_way++;
+        STAILQ_INSERT_TAIL(&resolver->asked, &q->job, link);
+    }
+    pthread_mutex_unlock(&resolver->lock);
+    if (full) {
+        free(q);
+        ph_io_complete(sink->io, &op->op, -ENOBUFS);
+    } else {
+        wake(resolver);
+    }
+}
+
+// --- the thread ---
+
+static void answered(struct question *q)
+{
+    struct ph_resolver *resolver = q->resolver;
+
+    TAILQ_REMOVE(&resolver->waiting, q, link);
+    pthread_mutex_lock(&resolver->lock);
+    resolver->under_way--;
+    pthread_mutex_unlock(&resolver->lock);
+    ph_offload_sink_put(q->job.sink, &q->job);
+}
+
+static void take_answer(struct question *q, const struct ub_result *result)
+{
+    q->secure = result->secure;
+    q->ttl_s = result->ttl > 0 ? (uint32_t)result->ttl : PH_RESOLVER_TTL_NEGATIVE_S;
+    if (result->bogus) {
+        q->status = PH_RESOLVE_BOGUS;
+        snprintf(q->detail, sizeof(q->detail), "%s",
+                 result->why_bogus != NULL ? result->why_bogus : "DNSSEC validation failed");
+    } else if (result->rcode == 3) {
+        q->status = PH_RESOLVE_NXDOMAIN;
+    } else if (result->rcode != 0) {
+        q->status = PH_RESOLVE_SERVFAIL;
+        snprintf(q->detail, sizeof(q->detail), "the answer was rcode %d", result->rcode);
+    } else if (!result->havedata) {
+        q->status = PH_RESOLVE_NODATA;
+    } else {
+        q->status = PH_RESOLVE_OK;
+    }
+    if (result->canonname != NULL) {
+        snprintf(q->canonical_name, sizeof(q->canonical_name), "%s", result->canonname);
+    }
+    for (int i = 0; q->status == PH_RESOLVE_OK && result->data[i] != NULL; i++) {
+        unsigned char len[2] = {(unsigned char)(result->len[i] >> 8),
+                                (unsigned char)result->len[i]};
+
+        ph_buf_append_bytes(&q->rdata, len, sizeof(len));
+        ph_buf_append_bytes(&q->rdata, result->data[i], (size_t)result->len[i]);
+    }
+}
+
+static void on_answer(void *argument, int error, struct ub_result *result)
+{
+    struct question *q = argument;
+
+    if (error != 0) {
+        q->status = PH_RESOLVE_SERVFAIL;
+        snprintf(q->detail, sizeof(q->detail), "%s", ub_strerror(error));
+    } else {
+        take_answer(q, result);
+    }
+    ub_resolve_free(result);
+    answered(q);
+}
+
+static uint64_t now_ms(void)
+{
+    struct timespec time_now;
+
+    clock_gettime(CLOCK_MONOTONIC, &time_now);
+    return (uint64_t)time_now.tv_sec * 1000 + (uint64_t)time_now.tv_nsec / 1000000;
+}
+
+static void ask(struct question *q)
+{
+    int error;
+
+    TAILQ_INSERT_TAIL(&q->resolver->waiting, q, link);
+    q->asked_ms = now_ms();
+    error =
+        ub_resolve_async(q->resolver->context, q->name, q->rrtype, 1, q, on_answer, &q->async_id);
+    if (error != 0) {
+        q->status = PH_RESOLVE_SERVFAIL;
+        snprintf(q->detail, sizeof(q->detail), "%s", ub_strerror(error));
+        answered(q);
+    }
+}
+
+static void give_up_late(struct ph_resolver *resolver, bool all)
+{
+    struct question *q;
+
+    while ((q = TAILQ_FIRST(&resolver->waiting)) != NULL &&
+           (all || now_ms() - q->asked_ms >= PH_RESOLVER_TIMEOUT_MS)) {
+        ub_cancel(resolver->context, q->async_id);
+        q->status = PH_RESOLVE_TIMEOUT;
+        snprintf(q->detail, sizeof(q->detail), "no name server answered");
+        answered(q);
+    }
+}
+
+static void *serve(void *argument)
+{
+    struct ph_resolver *resolver = argument;
+    struct pollfd watched[2] = {{.fd = ub_fd(resolver->context), .events = POLLIN},
+                                {.fd = resolver->wake_fd, .events = POLLIN}};
+    bool ending = false;
+
+    while (!ending) {
+        struct ph_offload_job_list fresh = STAILQ_HEAD_INITIALIZER(fresh);
+        struct ph_offload_job *job;
+        uint64_t wakes;
+
+        poll(watched, 2, TAILQ_EMPTY(&resolver->waiting) ? -1 : 1000);
+        PH_CHECK(read(resolver->wake_fd, &wakes, sizeof(wakes)) >= 0 || errno == EAGAIN);
+        pthread_mutex_lock(&resolver->lock);
+        while ((job = STAILQ_FIRST(&resolver->asked)) != NULL) {
+            STAILQ_REMOVE_HEAD(&resolver->asked, link);
+            STAILQ_INSERT_TAIL(&fresh, job, link);
+        }
+        ending = resolver->ending;
+        pthread_mutex_unlock(&resolver->lock);
+        while ((job = STAILQ_FIRST(&fresh)) != NULL) {
+            STAILQ_REMOVE_HEAD(&fresh, link);
+            ask(PH_CONTAINER_OF(job, struct question, job));
+        }
+        ub_process(resolver->context);
+        give_up_late(resolver, ending);
+    }
+    return NULL;
+}

@@ -1,0 +1,372 @@
+// A site as one worker sees it.
+#include "engine/site.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/connection.h"
+#include "engine/delivery.h"
+#include "engine/home_site.h"
+#include "engine/worker.h"
+
+#define PH_SITE_DRAW_SCAN_MAX 16        // prepared messages looked at for one session; ours
+#define PH_SITE_PREPARING_MAX 64        // messages being read from the disk for one site; ours
+#define PH_SITE_MESSAGES_A_CONNECTION 8 // backlog that earns one more connection; ours
+
+static void on_backoff_over(struct ph_timer *timer);
+static uint64_t backlog_of(const struct ph_site *site);
+static void want_connections(struct ph_site *site);
+static void use_credit(struct ph_site *site);
+static bool form_next(struct ph_site *site);
+static void take_out(struct ph_site *site, struct ph_dispatch *dispatch);
+
+struct ph_site *ph_site_find_or_create(struct ph_worker *worker, struct ph_site_spec *spec)
+{
+    struct ph_site *site;
+
+    HASH_FIND(hh, worker->sites, spec->key, PH_SITE_KEY_BYTES, site);
+    if (site == NULL) {
+        site = calloc(1, sizeof(*site));
+        if (site == NULL) {
+            return NULL;
+        }
+        memcpy(site->key, spec->key, PH_SITE_KEY_BYTES);
+        site->worker = worker;
+        site->spec = spec;
+        ph_site_spec_retain(spec);
+        TAILQ_INIT(&site->active);
+        TAILQ_INIT(&site->prepared);
+        TAILQ_INIT(&site->connections);
+        ph_timer_init(&site->backoff_timer, on_backoff_over, site);
+        HASH_ADD(hh, worker->sites, key, PH_SITE_KEY_BYTES, site);
+    }
+    site->used_ms = ph_worker_now_ms(worker);
+    return site;
+}
+
+bool ph_site_idle(const struct ph_site *site)
+{
+    return site->connection_count == 0 && site->prepared_count == 0 && site->preparing_count == 0 &&
+           site->queue_count == 0 && !site->asked && site->credit_count == 0 &&
+           TAILQ_EMPTY(&site->active);
+}
+
+void ph_site_destroy(struct ph_site *site)
+{
+    PH_CHECK(site->connection_count == 0 && site->prepared_count == 0);
+    if (site->dirty) {
+        TAILQ_REMOVE(&site->worker->dirty_sites, site, dirty_link);
+    }
+    ph_wheel_cancel(&site->worker->wheel, &site->backoff_timer);
+    HASH_DEL(site->worker->sites, site);
+    ph_site_spec_release(site->spec);
+    free(site);
+}
+
+void ph_site_mark(struct ph_site *site)
+{
+    if (!site->dirty) {
+        site->dirty = true;
+        TAILQ_INSERT_TAIL(&site->worker->dirty_sites, site, dirty_link);
+    }
+}
+
+static void on_backoff_over(struct ph_timer *timer)
+{
+    ph_site_mark(timer->owner);
+}
+
+bool ph_site_resting(const struct ph_site *site)
+{
+    return site->backoff_until_ms > ph_worker_now_ms(site->worker);
+}
+
+void ph_site_pump(struct ph_site *site)
+{
+    struct ph_connection *c;
+    struct ph_connection *next;
+
+    if (site->worker->stopping) {
+        ph_site_return_prepared(site);
+        return;
+    }
+    for (c = TAILQ_FIRST(&site->connections); c != NULL; c = next) {
+        next = ph_connection_next(c);
+        if (ph_connection_usable(c)) {
+            ph_connection_pump(c);
+        }
+    }
+    // Messages a home asked for travel as soon as they are prepared.
+    while (site->pull_count > site->preparing_count && form_next(site)) {
+    }
+    if (site->pull_count > site->preparing_count) {
+        site->pull_count = site->preparing_count; // there are no more
+    }
+    if (!ph_site_resting(site)) {
+        use_credit(site);
+        want_connections(site);
+    }
+}
+
+static uint64_t backlog_of(const struct ph_site *site)
+{
+    uint64_t backlog = site->prepared_count + site->preparing_count;
+    const struct ph_queue *queue;
+
+    TAILQ_FOREACH(queue, &site->active, active_link)
+    {
+        backlog += queue->ready.count;
+        if (backlog > UINT32_MAX / 2) {
+            break;
+        }
+    }
+    return backlog;
+}
+
+static uint32_t connections_wanted(const struct ph_site *site)
+{
+    uint64_t backlog = backlog_of(site);
+    uint64_t wanted = (backlog + PH_SITE_MESSAGES_A_CONNECTION - 1) / PH_SITE_MESSAGES_A_CONNECTION;
+
+    return (uint32_t)(wanted < site->spec->limits.max_connections
+                          ? wanted
+                          : site->spec->limits.max_connections);
+}
+
+// What the open sessions have left over asks for one connection more, and again when it is granted.
+static void want_connections(struct ph_site *site)
+{
+    uint64_t backlog = backlog_of(site);
+    struct ph_connection *c;
+
+    while (!site->asked && site->pull_count == 0 && backlog > 0 && !ph_site_resting(site) &&
+           site->opening_count + site->credit_count < connections_wanted(site)) {
+        uint32_t had = site->opening_count + site->credit_count;
+
+        site->asked = true;
+        ph_home_site_ask(site, (uint32_t)backlog);
+        use_credit(site);
+        if (site->opening_count + site->credit_count <= had) {
+            break;
+        }
+        backlog = backlog_of(site);
+    }
+    // An idle session here is one that nothing that waits may use: it makes room.
+    if (site->asked && site->prepared_count > 0) {
+        for (c = TAILQ_FIRST(&site->connections); c != NULL; c = ph_connection_next(c)) {
+            if (ph_connection_idle(c)) {
+                ph_connection_retire(c);
+                break;
+            }
+        }
+    }
+}
+
+// Connections granted are begun for a message each; what isn't needed is given back.
+static void use_credit(struct ph_site *site)
+{
+    while (site->credit_count > 0) {
+        struct ph_dispatch *dispatch = TAILQ_FIRST(&site->prepared);
+
+        if (dispatch == NULL && form_next(site)) {
+            dispatch = TAILQ_FIRST(&site->prepared);
+        }
+        if (dispatch == NULL && site->preparing_count > 0) {
+            return; // it will be offered
+        }
+        site->credit_count--;
+        if (dispatch == NULL) {
+            ph_home_site_release(site, PH_SITE_RELEASE_UNUSED, NULL);
+        } else {
+            take_out(site, dispatch);
+            ph_connection_open(site, dispatch);
+        }
+    }
+}
+
+// One message more is prepared, of the queue whose turn it is. False: there is none, or enough.
+static bool form_next(struct ph_site *site)
+{
+    struct ph_queue *queue;
+
+    if (site->preparing_count >= PH_SITE_PREPARING_MAX) {
+        return false;
+    }
+    for (queue = TAILQ_FIRST(&site->active); queue != NULL;
+         queue = TAILQ_NEXT(queue, active_link)) {
+        if (queue->unsuited_count == 0) {
+            break;
+        }
+    }
+    if (queue == NULL) {
+        return false;
+    }
+    TAILQ_REMOVE(&site->active, queue, active_link);
+    if (!ph_delivery_form(queue)) {
+        queue->active = false;
+        return form_next(site);
+    }
+    if (queue->ready.count > 0) {
+        TAILQ_INSERT_TAIL(&site->active, queue, active_link);
+    } else {
+        queue->active = false;
+    }
+    return true;
+}
+
+void ph_site_offer(struct ph_site *site, struct ph_dispatch *dispatch, bool front)
+{
+    struct ph_worker *worker = site->worker;
+
+    if (site->pull_count > 0 && dispatch->origin == worker->index &&
+        site->spec->home != worker->index && !worker->stopping) {
+        site->pull_count--;
+        dispatch->mail.kind = PH_MAIL_DISPATCH;
+        dispatch->mail.from = worker->index;
+        ph_mailbox_post(&ph_worker_at(worker, site->spec->home)->mailbox, &dispatch->mail);
+        return;
+    }
+    if (front) {
+        TAILQ_INSERT_HEAD(&site->prepared, dispatch, link);
+    } else {
+        TAILQ_INSERT_TAIL(&site->prepared, dispatch, link);
+    }
+    site->prepared_count++;
+    ph_site_mark(site);
+}
+
+static void take_out(struct ph_site *site, struct ph_dispatch *dispatch)
+{
+    TAILQ_REMOVE(&site->prepared, dispatch, link);
+    site->prepared_count--;
+    if (dispatch->unsuited) {
+        dispatch->unsuited = false;
+        dispatch->queue->unsuited_count--;
+    }
+}
+
+static void mark_unsuited(struct ph_site *site, struct ph_dispatch *dispatch)
+{
+    // A queue of another worker isn't ours to count at.
+    if (!dispatch->unsuited && dispatch->origin == site->worker->index) {
+        dispatch->unsuited = true;
+        dispatch->queue->unsuited_count++;
+    }
+}
+
+struct ph_dispatch *ph_site_draw(struct ph_site *site, struct ph_connection *connection,
+                                 struct ph_clearance **out_clearance)
+{
+    struct ph_dispatch *dispatch = TAILQ_FIRST(&site->prepared);
+    struct ph_reason reason;
+
+    // What is pulled is for the home's session, not for ours.
+    for (unsigned scanned = 0; scanned < PH_SITE_DRAW_SCAN_MAX; scanned++) {
+        struct ph_dispatch *next;
+
+        if (dispatch == NULL && site->pull_count == 0 && !ph_site_resting(site) &&
+            form_next(site)) {
+            dispatch = TAILQ_LAST(&site->prepared, ph_dispatch_list);
+        }
+        if (dispatch == NULL) {
+            break;
+        }
+        next = TAILQ_NEXT(dispatch, link);
+        if (!dispatch->unsuited || scanned == 0) {
+            if (ph_connection_judge(connection, dispatch, out_clearance, &reason) ==
+                PH_GATE_CLEARED) {
+                take_out(site, dispatch);
+                return dispatch;
+            }
+            mark_unsuited(site, dispatch);
+        }
+        dispatch = next;
+    }
+    return NULL;
+}
+
+void ph_site_return_prepared(struct ph_site *site)
+{
+    struct ph_dispatch *dispatch;
+
+    while ((dispatch = TAILQ_FIRST(&site->prepared)) != NULL) {
+        ph_site_return(site, dispatch);
+    }
+}
+
+void ph_site_return(struct ph_site *site, struct ph_dispatch *dispatch)
+{
+    take_out(site, dispatch);
+    dispatch->result = PH_DISPATCH_RETURNED;
+    ph_delivery_finish(site->worker, dispatch);
+}
+
+void ph_site_connection_usable(struct ph_site *site)
+{
+    site->opening_count--;
+    site->last_error = (struct ph_reason){0};
+    site->backoff_until_ms = 0;
+    ph_wheel_cancel(&site->worker->wheel, &site->backoff_timer);
+    ph_home_site_connected(site);
+    ph_site_mark(site);
+}
+
+void ph_site_connection_ended(struct ph_site *site, enum ph_site_release how,
+                              const struct ph_reason *reason)
+{
+    if (reason->kind != PH_REASON_NONE) {
+        site->last_error = *reason;
+    }
+    ph_home_site_release(site, how, reason);
+    ph_site_mark(site);
+}
+
+void ph_site_answered(struct ph_site *site, const struct ph_site_answer *answer,
+                      const struct ph_reason *reason)
+{
+    uint64_t now_ms = ph_worker_now_ms(site->worker);
+
+    switch (answer->kind) {
+    case PH_SITE_GRANT:
+        site->asked = false;
+        site->credit_count++;
+        break;
+    case PH_SITE_PULL:
+        site->asked = false;
+        site->pull_count += answer->count;
+        // What is prepared already goes first.
+        for (uint32_t i = 0; i < answer->count; i++) {
+            struct ph_dispatch *dispatch = TAILQ_FIRST(&site->prepared);
+
+            if (dispatch == NULL) {
+                break;
+            }
+            take_out(site, dispatch);
+            ph_site_offer(site, dispatch, false);
+        }
+        break;
+    case PH_SITE_WAIT:
+        break; // asked stays: a grant comes by itself
+    case PH_SITE_BACKOFF:
+        site->asked = false;
+        if (answer->until_ms <= now_ms) {
+            break;
+        }
+        site->backoff_until_ms = answer->until_ms;
+        if (reason != NULL && reason->kind != PH_REASON_NONE) {
+            site->last_error = *reason;
+        }
+        ph_wheel_set(&site->worker->wheel, &site->backoff_timer,
+                     site->worker->io->now_ns + (answer->until_ms - now_ms) * PH_NS_PER_MS);
+        ph_site_return_prepared(site);
+        break;
+    }
+    ph_site_mark(site);
+}
+
+void ph_site_retry(struct ph_site *site)
+{
+    site->backoff_until_ms = 0;
+    ph_home_site_retry(site);
+    ph_site_mark(site);
+}

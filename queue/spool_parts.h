@@ -1,0 +1,117 @@
+// What the files of the spool share: queue/spool (groups), queue/spool_segment (the files they go
+// to), queue/spool_recovery, queue/spool_load. Nobody else includes it.
+#pragma once
+
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#include "queue/record.h"
+#include "queue/spool.h"
+
+#define PH_SPOOL_PATH_MAX 4096
+#define PH_SPOOL_GROUP_FIRST_BYTES                                                                 \
+    ((size_t)192 << 10)                             // of contents in a group's first buffer; ours
+#define PH_SPOOL_GROUP_BYTES_MAX ((size_t)2 << 20)  // of contents in one group; ours
+#define PH_SPOOL_META_BYTES_MAX ((size_t)256 << 10) // of records in one group; ours
+#define PH_SPOOL_SPARES_MAX 4                       // segments kept for later; ours
+#define PH_SPOOL_SLOTS_MAX 65536
+
+// One segment's file. Slots are names of files, numbers are lives: each time a file is used again
+// it gets the next number.
+struct ph_segment {
+    TAILQ_ENTRY(ph_segment) link;
+    uint32_t slot;
+    uint64_t number; // 0: not in use
+    struct ph_file *file;
+    uint64_t size;     // what groups may fill
+    uint64_t used;     // bytes, with the head
+    uint64_t live;     // messages in it that are owed
+    bool preallocated; // written once already: synced writes are cheap
+    struct ph_op op;   // while it is prepared
+    int step;
+};
+TAILQ_HEAD(ph_segment_list, ph_segment);
+
+struct ph_group_entry { // a message of a group
+    struct ph_spool_ticket *ticket;
+    struct ph_content *content; // the spool's reference until it is filled; NULL: none
+    uint32_t meta_at;
+};
+
+// Records and contents gathered for one write. The memory also backs the fresh contents, which hold
+// references.
+struct ph_spool_group {
+    STAILQ_ENTRY(ph_spool_group) link;
+    _Atomic uint32_t references;
+    _Atomic uint64_t *content_bytes; // the spool's count of such memory
+    char *memory;                    // aligned; contents from `reserve` on
+    size_t reserve;
+    size_t capacity; // of contents
+    size_t body_len;
+    struct ph_buf meta;
+    STAILQ_HEAD(, ph_spool_ticket) tickets;
+    struct ph_group_entry *entries;
+    uint32_t entry_count;
+    uint32_t entry_cap;
+    uint64_t *finished_extents; // files that nobody needs once this is durable
+    uint32_t finished_extent_count;
+    uint32_t record_count;
+    bool urgent;       // somebody waits
+    uint64_t first_ns; // when its first record came
+    uint64_t number;
+    uint64_t oldest; // segment that is needed once this is durable
+    uint64_t write_len;
+};
+
+struct ph_spool {
+    struct ph_spool_options options;
+    struct ph_io *io;
+    char *path; // of the log
+    uint64_t seed;
+    uint64_t next_sequence;
+    uint64_t next_segment;
+    uint64_t next_group;
+    uint64_t durable_group;
+    uint64_t void_group;             // to be voided by the next group; 0: none
+    struct ph_segment_list segments; // oldest first; the last one is written to
+    struct ph_segment_list spares;   // ready to be used
+    struct ph_segment *preparing;
+    uint32_t next_slot;
+    STAILQ_HEAD(, ph_spool_group) gathered; // the last one still grows
+    struct ph_spool_group *writing;
+    struct ph_op write_op;
+    struct ph_op space_op;
+    uint64_t space_free;
+    uint64_t space_total;
+    uint64_t space_asked_ns;
+    unsigned failures; // consecutive
+    _Atomic uint64_t content_bytes;
+    unsigned loads;
+    struct ph_spool_stats stats;
+};
+
+// queue/spool_segment
+void ph_spool_segment_path(const struct ph_spool *spool, uint32_t slot,
+                           char out[PH_SPOOL_PATH_MAX]);
+// Begins to make a spare, unless there is one or it is being made.
+void ph_spool_segment_prepare(struct ph_spool *spool);
+// The next segment to write to, in front of which nothing stands; NULL: it is being made.
+struct ph_segment *ph_spool_segment_next(struct ph_spool *spool);
+// A segment at once, synchronously; not written before. NULL, with `*out_error`.
+struct ph_segment *ph_spool_segment_create(struct ph_spool *spool, int64_t *out_error);
+// Segments below `oldest` become spares, or go.
+void ph_spool_segment_recycle(struct ph_spool *spool, uint64_t oldest);
+struct ph_segment *ph_spool_segment_find(const struct ph_spool *spool, uint64_t number);
+void ph_spool_segment_close(struct ph_segment *segment);
+
+// queue/spool_recovery: reads the log, tells of what is owed, leaves segments and counters in
+// place.
+int ph_spool_recover(struct ph_spool *spool, ph_spool_on_recovered *on_recovered, void *owner,
+                     struct ph_spool_recovery_report *out_report, struct ph_buf *error);
+int ph_spool_read_seed(struct ph_io *io, const char *directory, uint64_t *out_seed,
+                       struct ph_buf *error);
+
+// queue/spool_load
+void ph_spool_extent_path(const struct ph_spool *spool, uint64_t id, char out[PH_SPOOL_PATH_MAX]);
+void ph_spool_extent_remove(struct ph_spool *spool, uint64_t id);
+uint64_t ph_spool_content_sum(const struct ph_spool *spool, uint64_t id, struct ph_str content);

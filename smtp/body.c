@@ -1,0 +1,158 @@
+// Content as it arrives → canonical bytes.
+#include "smtp/body.h"
+
+#include <string.h>
+
+void ph_body_init(struct ph_body *body, enum ph_body_mode mode, bool normalize)
+{
+    *body = (struct ph_body){.mode = mode, .normalize = normalize, .state = PH_BODY_LINE_START};
+}
+
+// The header's lines are looked at by their first bytes: "Received:" counts, an empty line ends it.
+static void note_header(struct ph_body *body, const char *data, size_t len)
+{
+    static const char received[] = "received:";
+
+    if (body->header_over) {
+        return;
+    }
+    body->header_bytes += len;
+    for (size_t i = 0; i < len && body->field_len < sizeof(received) - 1; i++) {
+        body->field[body->field_len++] = ph_ascii_lower(data[i]);
+        if (body->field_len == sizeof(received) - 1 &&
+            memcmp(body->field, received, sizeof(received) - 1) == 0) {
+            body->received_count++;
+        }
+    }
+}
+
+static void put(struct ph_body *body, struct ph_buf *out, const char *data, size_t len)
+{
+    note_header(body, data, len);
+    ph_buf_append_bytes(out, data, len);
+    body->size += len;
+}
+
+static void end_line(struct ph_body *body, struct ph_buf *out)
+{
+    body->header_over |= body->field_len == 0;
+    body->field_len = 0;
+    body->state = PH_BODY_LINE_START;
+    ph_buf_append_bytes(out, "\r\n", 2);
+    body->size += 2;
+}
+
+static void found_bare(struct ph_body *body, struct ph_buf *out, char byte)
+{
+    if (body->normalize) {
+        end_line(body, out);
+    } else {
+        body->bare = true;
+        put(body, out, &byte, 1);
+        body->state = PH_BODY_IN_LINE;
+    }
+}
+
+// The run of bytes up to the next CR or LF, quickly.
+static size_t plain_run(struct ph_body *body, struct ph_str input)
+{
+    const char *cr = memchr(input.data, '\r', input.len);
+    size_t run = cr != NULL ? (size_t)(cr - input.data) : input.len;
+    const char *lf = memchr(input.data, '\n', run);
+    unsigned char all = 0;
+    bool nul;
+
+    run = lf != NULL ? (size_t)(lf - input.data) : run;
+    for (size_t i = 0; i < run; i++) {
+        all |= (unsigned char)input.data[i];
+    }
+    nul = memchr(input.data, '\0', run) != NULL;
+    body->has_8bit |= (all & 0x80) != 0;
+    body->nul |= nul;
+    return run;
+}
+
+// One byte that isn't in the midst of a line.
+static void take_special(struct ph_body *body, char byte, struct ph_buf *out)
+{
+    bool dots = body->mode == PH_BODY_DATA;
+
+    switch (body->state) {
+    case PH_BODY_LINE_START:
+    case PH_BODY_IN_LINE:
+        if (dots && body->state == PH_BODY_LINE_START && byte == '.') {
+            body->state = PH_BODY_DOT;
+        } else if (byte == '\r') {
+            body->state = PH_BODY_CR;
+        } else {
+            found_bare(body, out, byte); // a LF alone
+        }
+        break;
+    case PH_BODY_CR:
+        if (byte == '\n') {
+            end_line(body, out);
+        } else {
+            found_bare(body, out, '\r');
+            if (byte == '\r') {
+                body->state = PH_BODY_CR;
+            } else {
+                // A dot here isn't at the start of an SMTP line: it is content.
+                put(body, out, &byte, 1);
+                body->state = PH_BODY_IN_LINE;
+            }
+        }
+        break;
+    case PH_BODY_DOT:
+        if (byte == '\r') {
+            body->state = PH_BODY_DOT_CR;
+        } else if (byte == '\n') {
+            found_bare(body, out, byte); // ".LF" never ends a message
+        } else {
+            put(body, out, &byte, 1); // the stuffed dot is gone
+            body->state = PH_BODY_IN_LINE;
+        }
+        break;
+    case PH_BODY_DOT_CR:
+        if (byte == '\n') {
+            body->ended = true;
+        } else {
+            found_bare(body, out, '\r');
+            put(body, out, &byte, 1);
+            body->state = PH_BODY_IN_LINE;
+        }
+        break;
+    }
+}
+
+void ph_body_feed(struct ph_body *body, struct ph_str *input, struct ph_buf *out)
+{
+    while (input->len > 0 && !body->ended) {
+        bool dot = body->mode == PH_BODY_DATA && body->state == PH_BODY_LINE_START &&
+                   input->data[0] == '.';
+        bool in_text = body->state == PH_BODY_LINE_START || body->state == PH_BODY_IN_LINE;
+        size_t run = in_text && !dot ? plain_run(body, *input) : 0;
+
+        if (run > 0) {
+            put(body, out, input->data, run);
+            body->state = PH_BODY_IN_LINE;
+            *input = ph_str_after(*input, run);
+        } else {
+            char byte = input->data[0];
+
+            body->has_8bit |= ((unsigned char)byte & 0x80) != 0;
+            body->nul |= byte == '\0';
+            take_special(body, byte, out);
+            *input = ph_str_after(*input, 1);
+        }
+    }
+}
+
+void ph_body_finish(struct ph_body *body, struct ph_buf *out)
+{
+    if (body->state == PH_BODY_CR) {
+        found_bare(body, out, '\r');
+    }
+    if (body->state != PH_BODY_LINE_START) {
+        end_line(body, out);
+    }
+}

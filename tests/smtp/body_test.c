@@ -1,0 +1,220 @@
+// Covers: smtp/address smtp/dsn
+#include <criterion/criterion.h>
+
+#include "smtp/address.h"
+#include "smtp/body.h"
+#include "smtp/dsn.h"
+
+// Fed whole, byte by byte, and cut at every place: the same content, the same end.
+static void expect_body(const char *in, enum ph_body_mode mode, bool normalize, const char *out,
+                        bool ended, bool bare, size_t left)
+{
+    struct ph_str whole = ph_str_from(in);
+
+    for (size_t cut = 0; cut <= whole.len + 1; cut++) {
+        struct ph_body body;
+        struct ph_buf content = {0};
+        struct ph_str rest = whole;
+
+        ph_body_init(&body, mode, normalize);
+        if (cut == whole.len + 1) {
+            for (size_t i = 0; i < whole.len && !body.ended; i++) {
+                struct ph_str one = {.data = whole.data + i, .len = 1};
+
+                ph_body_feed(&body, &one, &content);
+                rest = ph_str_after(whole, i + 1);
+            }
+        } else {
+            struct ph_str first = ph_str_first(whole, cut);
+
+            ph_body_feed(&body, &first, &content);
+            rest = (struct ph_str){.data = first.data, .len = first.len + whole.len - cut};
+            ph_body_feed(&body, &rest, &content);
+        }
+        if (mode == PH_BODY_BDAT) {
+            ph_body_finish(&body, &content);
+        }
+        cr_expect_str_eq(ph_buf_cstr(&content), out, "cut %zu of \"%s\"", cut, in);
+        cr_expect_eq(body.ended, ended, "cut %zu of \"%s\"", cut, in);
+        cr_expect_eq(body.bare, bare, "cut %zu of \"%s\"", cut, in);
+        cr_expect_eq(rest.len, left, "cut %zu of \"%s\": %zu", cut, in, rest.len);
+        ph_buf_deinit(&content);
+    }
+}
+
+Test(body, data)
+{
+    expect_body("a\r\n.\r\n", PH_BODY_DATA, false, "a\r\n", true, false, 0);
+    expect_body(".\r\n", PH_BODY_DATA, false, "", true, false, 0);
+    expect_body("..a\r\n.\r\nQUIT\r\n", PH_BODY_DATA, false, ".a\r\n", true, false, 6);
+    expect_body("a\r\n.b\r\n..\r\n.\r\n", PH_BODY_DATA, false, "a\r\nb\r\n.\r\n", true, false, 0);
+    expect_body("a.\r\n.\r\n", PH_BODY_DATA, false, "a.\r\n", true, false, 0);
+}
+
+// None of these ends a message but CRLF.CRLF (SMTP smuggling).
+Test(body, smuggling)
+{
+    static const char *const ends[] = {"\n.\n",   "\n.\r\n", "\r.\r",    "\r.\r\n",
+                                       "\r\n.\n", "\r\n.\r", "\r\r\n.\r"};
+
+    for (size_t i = 0; i < PH_ARRAY_LEN(ends); i++) {
+        struct ph_body body;
+        struct ph_buf content = {0};
+        struct ph_buf in = {0};
+        struct ph_str rest;
+
+        ph_buf_printf(&in, "a%sMAIL FROM:<x@y>\r\n", ends[i]);
+        rest = ph_buf_str(&in);
+        ph_body_init(&body, PH_BODY_DATA, false);
+        ph_body_feed(&body, &rest, &content);
+        cr_expect(!body.ended, "row %zu", i);
+        cr_expect(body.bare, "row %zu", i);
+        ph_buf_deinit(&in);
+        ph_buf_deinit(&content);
+    }
+}
+
+Test(body, bare_line_ends_normalized)
+{
+    expect_body("a\nb\rc\r\n.\r\n", PH_BODY_DATA, true, "a\r\nb\r\nc\r\n", true, false, 0);
+    expect_body("a\r\nb", PH_BODY_BDAT, false, "a\r\nb\r\n", false, false, 0);
+    expect_body(".a\r\n.\r\n", PH_BODY_BDAT, false, ".a\r\n.\r\n", false, false, 0);
+}
+
+Test(body, what_it_notes)
+{
+    struct ph_body body;
+    struct ph_buf content = {0};
+    struct ph_str in =
+        PH_STR("Received: a\r\nRECEIVED: b\r\n c\r\nReceivedx: no\r\n\r\nReceived: no\r\n"
+               "\xc3\xa4\r\n.\r\n");
+
+    ph_body_init(&body, PH_BODY_DATA, false);
+    ph_body_feed(&body, &in, &content);
+    cr_expect_eq(body.received_count, 2);
+    cr_expect(body.has_8bit && !body.nul && body.header_over);
+    ph_buf_deinit(&content);
+}
+
+Test(address, paths)
+{
+    static const struct {
+        const char *in;
+        const char *text; // NULL: refused
+        const char *rest;
+    } rows[] = {
+        {"<a@example.org> SIZE=1", "a@example.org", " SIZE=1"},
+        {"<>", "", ""},
+        {"<@r.example,@s.example:a@b.example>", "a@b.example", ""},
+        {"<\"a b\"@example.org>", "\"a b\"@example.org", ""},
+        {"<\"a\\\"b\"@example.org>", "\"a\\\"b\"@example.org", ""},
+        {"<a%b@example.org>", "a%b@example.org", ""},
+        {"<a@[192.0.2.1]>", "a@[192.0.2.1]", ""},
+        {"<a@b\xc3\xa4.example>", "a@b\xc3\xa4.example", ""},
+        {"a@example.org", NULL, NULL},
+        {"<a@example.org", NULL, NULL},
+        {"<a@>", NULL, NULL},
+        {"<@b>", NULL, NULL},
+        {"<a..b@c.example>", NULL, NULL},
+        {"<.a@c.example>", NULL, NULL},
+        {"<a@b..c>", NULL, NULL},
+        {"<a b@c.example>", NULL, NULL},
+        {"<a@c.example\r>", NULL, NULL},
+        {"<\"a@c.example>", NULL, NULL},
+        {"<aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@c.example>", NULL,
+         NULL},
+    };
+
+    for (size_t i = 0; i < PH_ARRAY_LEN(rows); i++) {
+        struct ph_str in = ph_str_from(rows[i].in);
+        struct ph_address address;
+        bool good = ph_address_parse_path(&in, &address);
+
+        cr_expect_eq(good, rows[i].text != NULL, "%s", rows[i].in);
+        if (good && rows[i].text != NULL) {
+            cr_expect(ph_str_eq(address.text, ph_str_from(rows[i].text)), "%s", rows[i].in);
+            cr_expect(ph_str_eq(in, ph_str_from(rows[i].rest)), "%s", rows[i].in);
+        }
+    }
+}
+
+Test(address, domains)
+{
+    static const struct {
+        const char *in;
+        const char *out;
+    } rows[] = {{"Example.ORG.", "example.org"},
+                {"b\xc3\xbc"
+                 "cher.example",
+                 "xn--bcher-kva.example"},
+                {"", NULL},
+                {"a..b", NULL},
+                {"a b", NULL},
+                {"-", "-"}};
+
+    for (size_t i = 0; i < PH_ARRAY_LEN(rows); i++) {
+        char out[PH_DOMAIN_BYTES_MAX + 1];
+        bool good = ph_domain_normalize(ph_str_from(rows[i].in), out);
+
+        cr_expect_eq(good, rows[i].out != NULL, "%s", rows[i].in);
+        if (good && rows[i].out != NULL) {
+            cr_expect_str_eq(out, rows[i].out);
+        }
+    }
+}
+
+Test(dsn, a_failure_with_hostile_text)
+{
+    struct ph_envelope_recipient recipient = {.address = PH_STR("u@example.org"),
+                                              .domain = PH_STR("example.org"),
+                                              .orcpt = PH_STR("rfc822;u@example.org")};
+    struct ph_envelope envelope = {.reverse_path = PH_STR("s@example.net"),
+                                   .envid = PH_STR("id7"),
+                                   .recipients = &recipient,
+                                   .recipient_count = 1};
+    struct iovec body = {.iov_base = "Subject: x\r\nFrom: y\r\n\r\nsecret body\r\n", .iov_len = 37};
+    struct ph_dsn_recipient told = {.recipient = &recipient,
+                                    .status = {.class = 5, .subject = 1, .detail = 1},
+                                    .code = 550,
+                                    .text = PH_STR("no\r\nBcc: everybody@example.com"),
+                                    .remote = PH_STR("mx.example.org")};
+    struct ph_buf out = {0};
+    struct ph_str text;
+
+    ph_dsn_build(&(struct ph_dsn_options){.action = PH_DSN_FAILED,
+                                          .reporting_mta = PH_STR("out.example.net"),
+                                          .from = PH_STR("postmaster@out.example.net"),
+                                          .id = PH_STR("0001"),
+                                          .envelope = &envelope,
+                                          .body = &body,
+                                          .body_count = 1,
+                                          .recipients = &told,
+                                          .recipient_count = 1},
+                 &out);
+    text = ph_buf_str(&out);
+    cr_expect(ph_str_find(text, PH_STR("\r\nBcc:")) < 0, "text of a peer made a header");
+    cr_expect(ph_str_find(text, PH_STR("Action: failed\r\nStatus: 5.1.1\r\n")) > 0);
+    cr_expect(ph_str_find(text, PH_STR("Original-Envelope-Id: id7\r\n")) > 0);
+    cr_expect(ph_str_find(text, PH_STR("Original-Recipient: rfc822;u@example.org\r\n")) > 0);
+    cr_expect(ph_str_find(text, PH_STR("Subject: x\r\n")) > 0);
+    cr_expect(ph_str_find(text, PH_STR("secret body")) < 0, "headers alone are quoted");
+    for (size_t i = 0; i < text.len; i++) {
+        cr_assert(text.data[i] != '\n' || (i > 0 && text.data[i - 1] == '\r'), "a bare LF");
+    }
+    ph_buf_deinit(&out);
+}
+
+Test(dsn, who_wants_to_hear)
+{
+    struct ph_envelope from = {.reverse_path = PH_STR("s@example.net")};
+    struct ph_envelope nobody = {.reverse_path = PH_STR_NONE};
+    struct ph_envelope_recipient r = {.notify = 0};
+
+    cr_expect(ph_dsn_wanted(&from, &r, PH_DSN_FAILED) && ph_dsn_wanted(&from, &r, PH_DSN_DELAYED));
+    cr_expect(!ph_dsn_wanted(&from, &r, PH_DSN_RELAYED));
+    cr_expect(!ph_dsn_wanted(&nobody, &r, PH_DSN_FAILED));
+    r.notify = PH_NOTIFY_NEVER;
+    cr_expect(!ph_dsn_wanted(&from, &r, PH_DSN_FAILED));
+    r.notify = PH_NOTIFY_SUCCESS;
+    cr_expect(ph_dsn_wanted(&from, &r, PH_DSN_RELAYED) && !ph_dsn_wanted(&from, &r, PH_DSN_FAILED));
+}

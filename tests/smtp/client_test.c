@@ -1,0 +1,289 @@
+// Covers: smtp/client_output
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "smtp/client.h"
+
+#define SESSION 7
+
+// A clearance as the gate gives it, for a session in the clear under an opportunistic policy.
+static struct ph_clearance *cleared(enum ph_clearance_kind kind)
+{
+    struct ph_tls_policy policy = {.level = PH_TLS_OPPORTUNISTIC,
+                                   .fallback = PH_TLS_FALLBACK_PLAINTEXT,
+                                   .credentials_in_clear = true};
+    struct ph_tls_facts facts = ph_tls_facts_plaintext(SESSION, false);
+    struct ph_gate_subject subject = {.facts = &facts,
+                                      .connector = PH_STR("c"),
+                                      .recipient_domain = PH_STR("d.test"),
+                                      .host = PH_STR("mx.d.test"),
+                                      .address = PH_STR("192.0.2.1")};
+    struct ph_clearance *clearance = NULL;
+    struct ph_reason reason;
+
+    cr_assert_eq(ph_gate_judge(&policy, &subject, kind, &clearance, &reason), PH_GATE_CLEARED);
+    return clearance;
+}
+
+struct message {
+    struct ph_envelope envelope;
+    struct ph_envelope_recipient recipients[2];
+    struct ph_client_recipient answers[2];
+    struct iovec body;
+    struct ph_client_transaction transaction;
+};
+
+static void make(struct message *m, const char *body, uint32_t recipients)
+{
+    *m = (struct message){
+        .envelope = {.reverse_path = PH_STR("a@b.test")},
+        .recipients = {{.address = PH_STR("x@d.test"), .domain = PH_STR("d.test")},
+                       {.address = PH_STR("y@d.test"), .domain = PH_STR("d.test")}},
+        .body = {.iov_base = (void *)(uintptr_t)body, .iov_len = strlen(body)},
+    };
+    for (uint32_t i = 0; i < recipients; i++) {
+        m->answers[i].recipient = &m->recipients[i];
+    }
+    m->envelope.recipients = m->recipients;
+    m->envelope.recipient_count = recipients;
+    m->transaction = (struct ph_client_transaction){.envelope = &m->envelope,
+                                                    .recipients = m->answers,
+                                                    .recipient_count = recipients,
+                                                    .body = &m->body,
+                                                    .body_count = 1,
+                                                    .body_len = m->body.iov_len};
+}
+
+// Takes at most `max` bytes of output into `sent`.
+static void drain(struct ph_client *client, struct ph_buf *sent, uint64_t max)
+{
+    struct iovec slices[16];
+    int count;
+
+    while (max > 0 && (count = ph_client_output(client, slices, 16)) > 0) {
+        for (int i = 0; i < count && max > 0; i++) {
+            size_t len = slices[i].iov_len < max ? slices[i].iov_len : max;
+
+            ph_buf_append_bytes(sent, slices[i].iov_base, len);
+            ph_client_sent(client, len);
+            max -= len;
+            if (len < slices[i].iov_len) {
+                return;
+            }
+        }
+    }
+}
+
+#define CHUNKING "250-h\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 8BITMIME\r\n"
+#define PIPELINING "250-h\r\n250 PIPELINING\r\n"
+#define PLAIN "250 h\r\n"
+
+struct script {
+    const char *ehlo;
+    const char *body;
+    uint32_t recipients;
+    unsigned messages;
+    const char *replies;
+    const char *sent;     // behind EHLO; NULL: isn't compared
+    const char *outcomes; // a letter each: D R N B I
+    bool ends;
+};
+
+static const char letters[] = {[PH_RECIPIENT_PENDING] = 'P', [PH_RECIPIENT_DELIVERED] = 'D',
+                               [PH_RECIPIENT_REFUSED] = 'R', [PH_RECIPIENT_NOT_ATTEMPTED] = 'N',
+                               [PH_RECIPIENT_BROKEN] = 'B',  [PH_RECIPIENT_IN_DOUBT] = 'I'};
+
+// Bytes up to the end of the first reply: a peer answers what it was asked, not what it will be.
+static size_t reply_len(struct ph_str text)
+{
+    struct ph_str rest = text;
+    struct ph_str line;
+
+    while (ph_str_cut_line(&rest, &line)) {
+        if (line.len < 4 || line.data[3] != '-') {
+            break;
+        }
+    }
+    return text.len - rest.len;
+}
+
+// Runs a script, its replies fed `step` bytes at a time.
+static void run(const struct script *script, size_t step, size_t row)
+{
+    struct ph_client *client = ph_client_create(&(struct ph_client_options){
+        .session_id = SESSION, .hostname = PH_STR("me.test"), .helo_allowed = true});
+    struct ph_buf sent = {0};
+    struct ph_buf in = {0};
+    struct ph_buf script_text = {0};
+    struct message messages[3];
+    char outcomes[16] = "";
+    unsigned next = 0;
+    size_t ehlo_end = 0;
+    bool ended = false;
+    struct ph_str rest;
+    struct ph_client_transaction *done;
+
+    ph_buf_printf(&script_text, "220 hi\r\n%s%s", script->ehlo, script->replies);
+    rest = ph_buf_str(&script_text);
+    for (unsigned i = 0; i < script->messages; i++) {
+        make(&messages[i], script->body, script->recipients);
+    }
+    while (!ended && (rest.len > 0 || in.len > 0)) {
+        struct ph_str piece = ph_str_first(ph_str_first(rest, reply_len(rest)), step);
+        bool progress = piece.len > 0;
+        enum ph_client_event event = PH_CLIENT_EVENT_READY;
+
+        ph_buf_append(&in, piece);
+        rest = ph_str_after(rest, piece.len);
+        drain(client, &sent, UINT64_MAX);
+        while (!ended && event != PH_CLIENT_EVENT_MORE) {
+            struct ph_str input = ph_buf_str(&in);
+            size_t before = input.len;
+
+            drain(client, &sent, UINT64_MAX);
+            event = ph_client_feed(client, &input);
+            ph_buf_consume(&in, before - input.len);
+            progress |= input.len < before;
+            ended = event == PH_CLIENT_EVENT_ENDED;
+            if (event == PH_CLIENT_EVENT_READY) {
+                drain(client, &sent, UINT64_MAX);
+                ehlo_end = sent.len;
+            }
+            while (!ended && event != PH_CLIENT_EVENT_MORE && next < script->messages &&
+                   ph_client_outstanding(client) < ph_client_depth(client, 4)) {
+                ph_client_send_envelope(client, cleared(PH_CLEARANCE_ENVELOPE),
+                                        &messages[next++].transaction);
+            }
+        }
+        if (!progress) {
+            break;
+        }
+    }
+    drain(client, &sent, UINT64_MAX);
+    if (!ended) {
+        struct ph_reason reason = ph_reason_make(PH_REASON_PEER_CLOSED, "the test is over");
+
+        ph_client_abort(client, &reason);
+    }
+    while ((done = ph_client_take_done(client)) != NULL) {
+        for (uint32_t i = 0; i < done->recipient_count; i++) {
+            size_t len = strlen(outcomes);
+
+            outcomes[len] = letters[done->recipients[i].outcome];
+            outcomes[len + 1] = '\0';
+        }
+    }
+    cr_expect_str_eq(outcomes, script->outcomes, "row %zu step %zu: %s", row, step, outcomes);
+    cr_expect_eq(ended, script->ends, "row %zu step %zu", row, step);
+    if (script->sent != NULL) {
+        struct ph_str behind = ph_str_after(ph_buf_str(&sent), ehlo_end);
+
+        cr_expect(ph_str_eq(behind, ph_str_from(script->sent)), "row %zu step %zu: %.*s", row, step,
+                  PH_STR_ARG(behind));
+    }
+    ph_client_destroy(client);
+    ph_buf_deinit(&sent);
+    ph_buf_deinit(&in);
+    ph_buf_deinit(&script_text);
+}
+
+Test(client, dialogues)
+{
+    static const struct script scripts[] = {
+        // BDAT with pipelining: all in one go.
+        {CHUNKING, "hi\r\n", 1, 1, "250 ok\r\n250 ok\r\n250 ok\r\n",
+         "MAIL FROM:<a@b.test>\r\nRCPT TO:<x@d.test>\r\nBDAT 4 LAST\r\nhi\r\n", "D", false},
+        // DATA with pipelining; dots are stuffed.
+        {PIPELINING, "hi\r\n.x\r\n", 1, 1, "250 ok\r\n250 ok\r\n354 go\r\n250 ok\r\n",
+         "MAIL FROM:<a@b.test>\r\nRCPT TO:<x@d.test>\r\nDATA\r\nhi\r\n..x\r\n.\r\n", "D", false},
+        // Lockstep.
+        {PLAIN, "hi\r\n", 2, 1, "250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n250 ok\r\n",
+         "MAIL FROM:<a@b.test>\r\nRCPT TO:<x@d.test>\r\nRCPT TO:<y@d.test>\r\nDATA\r\nhi\r\n.\r\n",
+         "DD", false},
+        // One recipient refused, one accepted.
+        {CHUNKING, "hi\r\n", 2, 1, "250 ok\r\n550 5.1.1 no\r\n250 ok\r\n250 ok\r\n", NULL, "RD",
+         false},
+        // All refused: the BDAT's answer is swallowed.
+        {CHUNKING, "hi\r\n", 1, 1, "250 ok\r\n550 no\r\n503 no\r\n", NULL, "R", false},
+        // All refused, and a peer that takes the message all the same: it lies.
+        {CHUNKING, "hi\r\n", 1, 1, "250 ok\r\n550 no\r\n250 ok\r\n", NULL, "R", true},
+        // DATA goes on with no recipient: an empty message for nobody.
+        {PIPELINING, "hi\r\n", 1, 1, "250 ok\r\n550 no\r\n354 go\r\n554 no\r\n",
+         "MAIL FROM:<a@b.test>\r\nRCPT TO:<x@d.test>\r\nDATA\r\n.\r\n", "R", false},
+        // MAIL refused: all that follows of it is.
+        {CHUNKING, "hi\r\n", 1, 1, "451 later\r\n503 no\r\n503 no\r\n", NULL, "R", false},
+        // The next message behind a failed BDAT begins with RSET.
+        {CHUNKING, "hi\r\n", 1, 2,
+         "250 a\r\n250 a\r\n452 no\r\n250 rset\r\n250 b\r\n250 b\r\n250 b\r\n",
+         "MAIL FROM:<a@b.test>\r\nRCPT TO:<x@d.test>\r\nBDAT 4 LAST\r\nhi\r\nRSET\r\n"
+         "MAIL FROM:<a@b.test>\r\nRCPT TO:<x@d.test>\r\nBDAT 4 LAST\r\nhi\r\n",
+         "RD", false},
+        // Three messages: one first, then two at once.
+        {CHUNKING, "hi\r\n", 1, 3,
+         "250 a\r\n250 a\r\n250 a\r\n250 b\r\n250 b\r\n250 b\r\n250 c\r\n250 c\r\n250 c\r\n", NULL,
+         "DDD", false},
+        // 421 in the midst: nothing of what is under way has happened.
+        {CHUNKING, "hi\r\n", 1, 2, "250 a\r\n250 a\r\n250 a\r\n421 bye\r\n", NULL, "DN", true},
+        // The connection ends behind the body: in doubt.
+        {CHUNKING, "hi\r\n", 1, 1, "250 a\r\n250 a\r\n", NULL, "I", false},
+        // Before the body: certainly not delivered.
+        {PIPELINING, "hi\r\n", 1, 1, "250 a\r\n250 a\r\n", NULL, "B", false},
+        // BDAT unknown to one who announced it.
+        {CHUNKING, "hi\r\n", 1, 1, "250 a\r\n250 a\r\n502 what\r\n", NULL, "I", true},
+        // An answer to nothing.
+        {CHUNKING, "hi\r\n", 1, 1, "250 a\r\n250 a\r\n250 a\r\n250 surplus\r\n", NULL, "D", true},
+        // No SMTP at all.
+        {CHUNKING, "hi\r\n", 1, 1, "HTTP/1.1 200 OK\r\n", NULL, "I", true},
+    };
+
+    for (size_t i = 0; i < PH_ARRAY_LEN(scripts); i++) {
+        for (size_t step = 1; step < 40; step += 3) {
+            run(&scripts[i], step, i);
+        }
+    }
+}
+
+Test(client, starttls_injection)
+{
+    struct ph_client *client = ph_client_create(
+        &(struct ph_client_options){.session_id = SESSION, .hostname = PH_STR("me.test")});
+    struct ph_str in = PH_STR("220 hi\r\n250-h\r\n250 STARTTLS\r\n");
+    struct ph_buf sent = {0};
+
+    drain(client, &sent, UINT64_MAX);
+    while (ph_client_feed(client, &in) != PH_CLIENT_EVENT_READY) {
+        drain(client, &sent, UINT64_MAX);
+    }
+    ph_client_starttls(client);
+    drain(client, &sent, UINT64_MAX);
+    in = PH_STR("220 go\r\n250 injected\r\n");
+    cr_expect_eq(ph_client_feed(client, &in), PH_CLIENT_EVENT_ENDED);
+    cr_expect_eq(ph_client_end_reason(client)->kind, PH_REASON_STARTTLS_INJECTION);
+    ph_client_destroy(client);
+    ph_buf_deinit(&sent);
+}
+
+Test(client, what_does_not_fit)
+{
+    struct message m;
+    struct ph_client *client = ph_client_create(
+        &(struct ph_client_options){.session_id = SESSION, .hostname = PH_STR("me.test")});
+    struct ph_str in = PH_STR("220 hi\r\n250-h\r\n250 SIZE 3\r\n");
+    struct ph_buf sent = {0};
+
+    drain(client, &sent, UINT64_MAX);
+    while (ph_client_feed(client, &in) != PH_CLIENT_EVENT_READY) {
+        drain(client, &sent, UINT64_MAX);
+    }
+    make(&m, "hi\r\n", 1);
+    cr_expect_eq(ph_client_unfit(client, &m.transaction), PH_REASON_SIZE_EXCEEDED);
+    make(&m, "h\r", 1);
+    cr_expect_eq(ph_client_unfit(client, &m.transaction), PH_REASON_NONE);
+    m.envelope.has_8bit = true;
+    cr_expect_eq(ph_client_unfit(client, &m.transaction), PH_REASON_EIGHTBIT_UNSUPPORTED);
+    m.envelope.smtputf8 = true;
+    cr_expect_eq(ph_client_unfit(client, &m.transaction), PH_REASON_SMTPUTF8_UNSUPPORTED);
+    ph_client_destroy(client);
+    ph_buf_deinit(&sent);
+}

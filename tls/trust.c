@@ -1,0 +1,267 @@
+// Trust stores: PEM text in, parsed certificates and CRLs, immutable from then on.
+#include "tls/trust_parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <openssl/err.h>
+
+#include "base/check.h"
+#include "tls/algorithm.h"
+#include "tls/asn1.h"
+#include "tls/pem.h"
+
+#define PH_TRUST_BLOCKS_MAX 100000                 // PEM blocks of one text; ours
+#define PH_TRUST_FILE_BYTES_MAX ((size_t)64 << 20) // of the system's bundle; ours
+#define PH_TRUST_SYSTEM_BUNDLE "/etc/ssl/certs/ca-certificates.crt"
+
+// Called for each block of the kind asked for; false ends the reading with an error.
+typedef bool take_block(struct ph_trust *trust, struct ph_str der);
+
+static bool take_anchor(struct ph_trust *trust, struct ph_str der);
+static bool take_intermediate(struct ph_trust *trust, struct ph_str der);
+static bool take_crl(struct ph_trust *trust, struct ph_str der);
+static bool read_blocks(struct ph_trust *trust, struct ph_str text, const char *what, bool crls,
+                        take_block *take, struct ph_buf *error);
+
+struct ph_trust *ph_trust_create(const struct ph_trust_options *options, struct ph_buf *error)
+{
+    static _Atomic uint64_t last_id; // ids must differ over all threads of the process
+    struct ph_trust *trust = ph_alloc(sizeof(*trust));
+
+    atomic_init(&trust->references, 1);
+    trust->id = atomic_fetch_add(&last_id, 1) + 1;
+    trust->revocation_source = options->revocation_source;
+    if (!read_blocks(trust, options->anchors_pem, "trust anchor", false, take_anchor, error) ||
+        !read_blocks(trust, options->intermediates_pem, "intermediate", false, take_intermediate,
+                     error) ||
+        !read_blocks(trust, options->crls_pem, "CRL", true, take_crl, error)) {
+        ph_trust_release(trust);
+        return NULL;
+    }
+    return trust;
+}
+
+struct ph_trust *ph_trust_retain(struct ph_trust *trust)
+{
+    atomic_fetch_add(&trust->references, 1);
+    return trust;
+}
+
+void ph_trust_release(struct ph_trust *trust)
+{
+    if (trust == NULL || atomic_fetch_sub(&trust->references, 1) != 1) {
+        return;
+    }
+    for (size_t i = 0; i < trust->anchor_count; i++) {
+        X509_STORE_free(trust->anchors[i].store);
+        X509_free(trust->anchors[i].x509);
+    }
+    for (size_t i = 0; i < trust->intermediate_count; i++) {
+        X509_free(trust->intermediates[i]);
+    }
+    for (size_t i = 0; i < trust->crl_count; i++) {
+        ISSUING_DIST_POINT_free(trust->crls[i].distribution_point);
+        X509_CRL_free(trust->crls[i].crl);
+    }
+    free(trust->anchors);
+    free(trust->intermediates);
+    free(trust->crls);
+    free(trust);
+}
+
+uint64_t ph_trust_id(const struct ph_trust *trust)
+{
+    return trust->id;
+}
+
+bool ph_trust_read_system(struct ph_buf *out_pem, struct ph_buf *error)
+{
+    FILE *file = fopen(PH_TRUST_SYSTEM_BUNDLE, "re");
+    bool valid = file != NULL;
+    size_t count = 1;
+
+    while (valid && count > 0) {
+        char *room = out_pem->len < PH_TRUST_FILE_BYTES_MAX ? ph_buf_reserve(out_pem, 65536) : NULL;
+
+        valid = room != NULL;
+        count = valid ? fread(room, 1, 65536, file) : 0;
+        ph_buf_grew(out_pem, count);
+        valid = valid && ferror(file) == 0;
+    }
+    if (!valid) {
+        ph_buf_printf(error, "%s can't be read: install ca-certificates, or name TlsTrustAnchors",
+                      PH_TRUST_SYSTEM_BUNDLE);
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return valid;
+}
+
+// --- PEM
+// ------------------------------------------------------------------------------------------------
+
+static bool read_blocks(struct ph_trust *trust, struct ph_str text, const char *what, bool crls,
+                        take_block *take, struct ph_buf *error)
+{
+    enum ph_pem_result result = PH_PEM_BLOCK;
+    struct ph_pem pem;
+    bool valid = true;
+    size_t number = 0;
+
+    ph_pem_open(&pem, text);
+    while (valid && result == PH_PEM_BLOCK) {
+        result = ph_pem_next(&pem);
+        valid = result != PH_PEM_DAMAGED;
+        if (result != PH_PEM_END) {
+            bool wanted = crls ? ph_pem_is_crl(&pem) : ph_pem_is_certificate(&pem);
+
+            number += wanted || !valid ? 1 : 0;
+            valid = valid && (!wanted ||
+                              (number <= PH_TRUST_BLOCKS_MAX && take(trust, ph_buf_str(&pem.der))));
+        }
+    }
+    if (!valid) {
+        ph_buf_printf(error, "%s no. %zu can't be parsed: it must be a whole PEM block", what,
+                      number);
+    }
+    ERR_clear_error();
+    ph_pem_close(&pem);
+    return valid;
+}
+
+static void *grown(void *array, size_t count, size_t item_bytes)
+{
+    // Doubles whenever the count is a power of two: no second number to keep.
+    if ((count & (count - 1)) == 0) {
+        array = reallocarray(array, count > 0 ? count * 2 : 1, item_bytes);
+        PH_CHECK(array != NULL);
+    }
+    return array;
+}
+
+static X509 *parse_certificate(struct ph_str der)
+{
+    const uint8_t *at = (const uint8_t *)der.data;
+    X509 *x509 = d2i_X509(NULL, &at, (long)der.len);
+
+    if (x509 != NULL && at != (const uint8_t *)der.data + der.len) {
+        X509_free(x509);
+        x509 = NULL;
+    }
+    return x509;
+}
+
+static bool take_anchor(struct ph_trust *trust, struct ph_str der)
+{
+    struct ph_anchor anchor = {.x509 = parse_certificate(der)};
+
+    if (anchor.x509 == NULL) {
+        return false;
+    }
+    anchor.store = X509_STORE_new();
+    PH_CHECK(anchor.store != NULL && X509_STORE_add_cert(anchor.store, anchor.x509) == 1);
+    // An intermediate, or a leaf itself, may be an anchor too.
+    PH_CHECK(X509_STORE_set_flags(anchor.store,
+                                  X509_V_FLAG_PARTIAL_CHAIN | X509_V_FLAG_TRUSTED_FIRST) == 1);
+    trust->anchors = grown(trust->anchors, trust->anchor_count, sizeof(*trust->anchors));
+    trust->anchors[trust->anchor_count++] = anchor;
+    return true;
+}
+
+static bool take_intermediate(struct ph_trust *trust, struct ph_str der)
+{
+    X509 *x509 = parse_certificate(der);
+
+    if (x509 != NULL) {
+        trust->intermediates =
+            grown(trust->intermediates, trust->intermediate_count, sizeof(X509 *));
+        trust->intermediates[trust->intermediate_count++] = x509;
+    }
+    return x509 != NULL;
+}
+
+// --- CRLs
+// -----------------------------------------------------------------------------------------------
+
+static bool has_unknown_critical(const STACK_OF(X509_EXTENSION) * extensions, int known_nid)
+{
+    bool unknown = false;
+
+    for (int i = 0; !unknown && i < X509v3_get_ext_count(extensions); i++) {
+        X509_EXTENSION *extension = X509v3_get_ext(extensions, i);
+
+        unknown = X509_EXTENSION_get_critical(extension) &&
+                  OBJ_obj2nid(X509_EXTENSION_get_object(extension)) != known_nid;
+    }
+    return unknown;
+}
+
+static bool has_unknown_entry(X509_CRL *crl)
+{
+    const STACK_OF(X509_REVOKED) *entries = X509_CRL_get_REVOKED(crl);
+    bool unknown = false;
+
+    for (size_t i = 0; !unknown && entries != NULL && i < sk_X509_REVOKED_num(entries); i++) {
+        const STACK_OF(X509_EXTENSION) *extensions =
+            X509_REVOKED_get0_extensions(sk_X509_REVOKED_value(entries, i));
+
+        unknown = extensions != NULL && has_unknown_critical(extensions, NID_crl_reason);
+    }
+    return unknown;
+}
+
+// RFC 5280 §5.2, §6.3.3: what we can't read in full says nothing for certain.
+static const char *why_unusable(const struct ph_crl *crl)
+{
+    const STACK_OF(X509_EXTENSION) *extensions = X509_CRL_get0_extensions(crl->crl);
+    const ISSUING_DIST_POINT *point = crl->distribution_point;
+    const char *why = NULL;
+
+    if (crl->this_update_s == INT64_MAX || crl->next_update_s == INT64_MIN) {
+        why = "has no usable dates";
+    } else if (extensions != NULL &&
+               has_unknown_critical(extensions, NID_issuing_distribution_point)) {
+        why = X509_CRL_get_ext_by_NID(crl->crl, NID_delta_crl, -1) >= 0
+                  ? "is a delta CRL"
+                  : "has an unknown critical extension";
+    } else if (X509_CRL_get_ext_by_NID(crl->crl, NID_delta_crl, -1) >= 0) {
+        why = "is a delta CRL";
+    } else if (X509_CRL_get_ext_by_NID(crl->crl, NID_issuing_distribution_point, -1) >= 0 &&
+               point == NULL) {
+        why = "has an unreadable issuing distribution point";
+    } else if (point != NULL && point->indirectCRL > 0) {
+        why = "is an indirect CRL";
+    } else if (point != NULL && (point->onlysomereasons != NULL || point->onlyattr > 0)) {
+        why = "covers some reasons or attributes only";
+    } else if (has_unknown_entry(crl->crl)) {
+        why = "has an entry with an unknown critical extension";
+    } else if (ph_algorithm_crl_weakness(crl->crl) != NULL) {
+        why = ph_algorithm_crl_weakness(crl->crl);
+    }
+    return why;
+}
+
+static bool take_crl(struct ph_trust *trust, struct ph_str der)
+{
+    const uint8_t *at = (const uint8_t *)der.data;
+    struct ph_crl crl = {.crl = d2i_X509_CRL(NULL, &at, (long)der.len)};
+
+    if (crl.crl == NULL || at != (const uint8_t *)der.data + der.len) {
+        X509_CRL_free(crl.crl);
+        return false;
+    }
+    if (!ph_asn1_time_to_s(X509_CRL_get0_lastUpdate(crl.crl), &crl.this_update_s)) {
+        crl.this_update_s = INT64_MAX;
+    }
+    if (!ph_asn1_time_to_s(X509_CRL_get0_nextUpdate(crl.crl), &crl.next_update_s)) {
+        crl.next_update_s = INT64_MIN; // RFC 5280 §5.1.2.5 demands one
+    }
+    crl.distribution_point =
+        X509_CRL_get_ext_d2i(crl.crl, NID_issuing_distribution_point, NULL, NULL);
+    crl.unusable = why_unusable(&crl);
+    trust->crls = grown(trust->crls, trust->crl_count, sizeof(*trust->crls));
+    trust->crls[trust->crl_count++] = crl;
+    return true;
+}

@@ -1,0 +1,38 @@
+// What a trust store holds: for the files of this room that search it.
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tls/boringssl.h"
+#include "tls/trust.h"
+
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+
+struct ph_anchor {
+    X509 *x509;
+    X509_STORE *store; // holds this one only: X509_verify_cert can't wander to another
+};
+
+struct ph_crl {
+    X509_CRL *crl;
+    int64_t this_update_s;
+    int64_t next_update_s;
+    const char *unusable;                   // why it can't be gone by; NULL: it can
+    ISSUING_DIST_POINT *distribution_point; // NULL: covers all its issuer's certificates
+};
+
+struct ph_trust {
+    _Atomic uint32_t references;
+    uint64_t id;
+    struct ph_anchor *anchors;
+    size_t anchor_count;
+    X509 **intermediates;
+    size_t intermediate_count;
+    struct ph_crl *crls;
+    size_t crl_count;
+    bool revocation_source;
+};

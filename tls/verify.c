@@ -1,0 +1,79 @@
+// Chain, validity, purpose, algorithms, revocation → a verdict.
+#include "tls/verify.h"
+
+#include <string.h>
+
+#include "base/check.h"
+#include "tls/chain.h"
+#include "tls/context.h"
+#include "tls/path.h"
+
+static void verify(const struct ph_tls_context *context, const struct ph_chain *chain,
+                   const struct ph_trust *trust, struct ph_window *window,
+                   struct ph_chain_verdict *out);
+
+const struct ph_chain_verdict *ph_verify_chain(struct ph_tls_context *context,
+                                               const struct ph_chain *chain,
+                                               const struct ph_trust *trust, uint64_t wall_ms)
+{
+    struct ph_window window = ph_window_make((int64_t)(wall_ms / 1000));
+    struct ph_chain_verdict *verdict =
+        ph_chain_cache_verdict(context->cache, chain->hash, trust->id, window.now_s);
+
+    if (verdict != NULL) {
+        context->stats.cached++;
+    } else {
+        context->stats.full++;
+        verdict = &context->verdict;
+        verify(context, chain, trust, &window, verdict);
+        ph_chain_cache_put_verdict(context->cache, verdict, &window);
+        ph_chain_shed(chain);
+    }
+    // What leaves this room is about exactly this chain and this store.
+    PH_CHECK(verdict->trust_id == trust->id &&
+             memcmp(verdict->chain_hash, chain->hash, PH_SHA256_BYTES) == 0);
+    return verdict;
+}
+
+struct ph_verify_stats ph_verify_stats(const struct ph_tls_context *context)
+{
+    return context->stats;
+}
+
+static void verify(const struct ph_tls_context *context, const struct ph_chain *chain,
+                   const struct ph_trust *trust, struct ph_window *window,
+                   struct ph_chain_verdict *out)
+{
+    const struct ph_chain_certificates *certificates = chain->certificates;
+    X509 *presented[PH_CHAIN_CERTIFICATES_MAX];
+    struct ph_path_request request = {
+        .presented = presented,
+        .presented_count = ph_chain_parse(chain, presented),
+        .trust = trust,
+        .intermediates_max = context->options.intermediates_max > 0
+                                 ? context->options.intermediates_max - 1
+                                 : PH_PATH_INTERMEDIATES_MAX,
+        .staple = {.data = (const char *)certificates->staple, .len = certificates->staple_len},
+        .window = window,
+    };
+    struct ph_path_result result;
+
+    *out = (struct ph_chain_verdict){.trust_id = trust->id};
+    memcpy(out->chain_hash, chain->hash, PH_SHA256_BYTES);
+    if (request.presented_count == 0) {
+        out->kind = PH_REASON_CERT_UNTRUSTED_ROOT;
+        ph_str_copy(out->detail, sizeof(out->detail), PH_STR("its certificate can't be parsed"));
+    } else {
+        ph_path_search(&request, &result);
+        out->kind = result.kind;
+        memcpy(out->detail, result.detail, sizeof(out->detail));
+        memcpy(out->path, result.chain, sizeof(out->path));
+        out->revocation = result.revocation.status;
+        out->revocation_leaf = result.revocation.leaf;
+        memcpy(out->revocation_detail, result.revocation.detail, sizeof(out->revocation_detail));
+    }
+    out->valid_until_s = window->until_s;
+    for (size_t i = 0; i < request.presented_count; i++) {
+        X509_free(presented[i]);
+    }
+}
