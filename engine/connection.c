@@ -479,6 +479,10 @@ void ph_connection_broken(struct ph_connection *c, const struct ph_reason *reaso
     if (c->close_requested) {
         return;
     }
+    if (handshake && kept.kind != PH_REASON_TLS_HANDSHAKE_FAILED) {
+        kept = ph_reason_make(PH_REASON_TLS_HANDSHAKE_FAILED, "in the TLS handshake %s",
+                              reason->sentence);
+    }
     // TLS 1.3 may refuse our missing certificate only after the handshake: still the handshake's.
     if (c->tls != NULL && !handshake && ph_tls_session_unconfirmed(c->tls) &&
         c->opened_for != NULL && kept.kind != PH_REASON_PEER_TIMEOUT) {

@@ -70,13 +70,24 @@ static void say_message(struct channel *c)
     struct ph_injector *injector = c->injector;
     const struct ph_injector_options *o = &injector->options;
     char head[256];
+    char recipient[256];
     int head_len;
+    const char *pattern;
+    const char *hash;
 
     c->id = atomic_fetch_add(&injector->next_id, 1);
     head_len = snprintf(head, sizeof(head), "X-Ledger-Id: %llu\r\nSubject: message %llu\r\n\r\n",
                         (unsigned long long)c->id, (unsigned long long)c->id);
+    pattern = o->recipients[c->id % o->recipient_count];
+    hash = strchr(pattern, '#');
+    if (hash != NULL) {
+        snprintf(recipient, sizeof(recipient), "%.*s%llu%s", (int)(hash - pattern), pattern,
+                 (unsigned long long)c->id, hash + 1);
+    } else {
+        snprintf(recipient, sizeof(recipient), "%s", pattern);
+    }
     ph_buf_printf(&c->out, "MAIL FROM:<%s>\r\nRCPT TO:<%s>\r\nBDAT %zu LAST\r\n", o->sender,
-                  o->recipients[c->id % o->recipient_count], (size_t)head_len + injector->body_len);
+                  recipient, (size_t)head_len + injector->body_len);
     ph_buf_append_bytes(&c->out, head, (size_t)head_len);
     ph_buf_append_bytes(&c->out, injector->body, injector->body_len);
     c->replies_due = 3;

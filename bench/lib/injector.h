@@ -17,7 +17,7 @@ struct ph_injector_options {
     unsigned messages_per_connection; // 0: no limit
     size_t size;                      // bytes of a message, about
     uint64_t first_id;
-    const char *const *recipients; // in turn; borrowed
+    const char *const *recipients; // in turn, '#' standing for the id; borrowed
     size_t recipient_count;
     const char *sender;
 };

@@ -1,0 +1,126 @@
+"""What the peer tests share: the daemon, our own sink and injector, ports and temporary directories."""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build" / os.environ.get("PRESET", "dev")
+
+
+def free_port(address="127.0.0.1"):
+    with socket.socket() as s:
+        s.bind((address, 0))
+        return s.getsockname()[1]
+
+
+class Directory:
+    """A temporary directory that goes with all processes begun in it."""
+
+    def __enter__(self):
+        self.path = pathlib.Path(tempfile.mkdtemp(prefix="posthaste-peer-"))
+        self.path.chmod(0o755)
+        self.processes = []
+        return self
+
+    def start(self, command, **options):
+        process = subprocess.Popen([str(c) for c in command], **options)
+        self.processes.append(process)
+        return process
+
+    def __exit__(self, *unused):
+        for process in reversed(self.processes):
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+class Sink:
+    def __init__(self, directory, lines):
+        self.process = directory.start([BUILD / "bench-sink", directory.path], stdin=subprocess.PIPE,
+                                       stdout=subprocess.PIPE, text=True)
+        self.process.stdin.write("\n".join(lines) + "\n")
+        self.process.stdin.close()
+        assert self.process.stdout.readline().strip() == "ready"
+
+    def ledgers(self):
+        self.process.send_signal(signal.SIGTERM)
+        lines = self.process.stdout.read().splitlines()
+        self.process.wait()
+        ids = {}
+        for pair in lines[-1].split()[1:]:
+            number, times = pair.split(":")
+            ids[int(number)] = int(times)
+        return {entry["name"]: entry for entry in map(json.loads, lines[:-1])}, ids
+
+
+class Daemon:
+    def __init__(self, directory, config, name="posthaste.conf", http=None):
+        self.directory = directory
+        self.config = directory.path / name
+        self.http = http or free_port()
+        self.log = directory.path / "delivery.jsonl"
+        text = f"""Hostname = "out.posthaste.test"
+SpoolDir = "{directory.path}/spool"
+MinFreeSpace = 1%
+Admin {{ ControlSocket = "{directory.path}/control" Http = "127.0.0.1:{self.http}" }}
+Log {{ Delivery = "{self.log}" Level = warn }}
+"""
+        self.config.write_text(text + config)
+        self.errors = open(directory.path / "errors", "ab")
+        self.start()
+
+    def start(self):
+        self.process = self.directory.start([BUILD / "posthaste", "run", "-c", self.config],
+                                            stdout=subprocess.PIPE, stderr=self.errors, text=True)
+        self.listening = {}
+        for line in self.process.stdout:
+            words = line.split()
+            if words[0] == "listening":
+                self.listening[words[1]] = words[2]
+            elif words[0] == "ready":
+                return
+        raise AssertionError("the daemon did not start: " + (self.directory.path / "errors").read_text())
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        self.process.terminate()
+        return self.process.wait(60)
+
+    def metrics(self):
+        text = urllib.request.urlopen(f"http://127.0.0.1:{self.http}/metrics").read().decode()
+        return {line.split()[0]: float(line.split()[1]) for line in text.splitlines()
+                if line and not line.startswith("#")}
+
+    def cpu_seconds(self):
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def events(self):
+        if not self.log.exists():
+            return []
+        lines = self.log.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def wait_for(condition, seconds=60, what="it"):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not happen within {seconds} s")
