@@ -135,7 +135,7 @@ Test(server, what_is_refused)
            "220 250 250 250 354 550 250 ");
     expect(&options,
            "EHLO x\r\n" ENVELOPE "DATA\r\nReceived: 1\r\nReceived: 2\r\nReceived: 3\r\nReceived: "
-                                 "4\r\nReceived: 5\r\n\r\n.\r\n",
+           "4\r\nReceived: 5\r\n\r\n.\r\n",
            "220 250 250 250 354 554 ");
     expect(&options,
            "EHLO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<a@d.test>\r\nRCPT TO:<b@d.test>\r\n"
