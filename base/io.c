@@ -308,3 +308,21 @@ void ph_io_check_password(struct ph_io *io, struct ph_password_op *op)
     submit(io, &op->op);
     io->vtable->check_password(io, op);
 }
+
+void ph_io_fetch(struct ph_io *io, struct ph_fetch_op *op)
+{
+    op->status = PH_FETCH_REFUSED;
+    op->http_status = 0;
+    op->content_type[0] = '\0';
+    op->detail[0] = '\0';
+    ph_buf_clear(&op->body);
+    submit(io, &op->op);
+    io->vtable->fetch(io, op);
+}
+
+void ph_io_fetch_cancel(struct ph_fetch_op *op)
+{
+    if (op->op.state == PH_OP_PENDING) {
+        op->op.io->vtable->fetch_cancel(op->op.io, op);
+    }
+}

@@ -107,6 +107,50 @@ struct ph_password_op {
     char hash[256];     // crypt(3) form; NUL-terminated
 };
 
+// One HTTP exchange: published policies, revocation lists, reports. A world must
+//   * speak http and https only, https by TLS 1.2 or later with the peer's certificate verified for
+//     the URL's host, and use no proxy, cookie, stored credential or content decoding;
+//   * look the host up by its own `resolve` and connect to nothing but what that answered, each
+//     address judged: ph_endpoint_is_special ones are refused unless `allowed` has them;
+//   * follow no redirect but `redirects_max`, each judged like the first URL, never from https to
+//     http;
+//   * end at `bytes_max` and `timeout_ms`, and let equal GETs that are under way share one
+//   exchange.
+#define PH_FETCH_URL_BYTES_MAX 2048 // ours
+#define PH_FETCH_DETAIL_MAX 160
+
+enum ph_fetch_status {
+    PH_FETCH_REFUSED,     // a URL or a target that may not be fetched
+    PH_FETCH_DNS,         // its host has no address, or no answer came
+    PH_FETCH_UNREACHABLE, // no connection, or it broke
+    PH_FETCH_TLS,         // no handshake, or a certificate that doesn't pass
+    PH_FETCH_TIMEOUT,
+    PH_FETCH_TOO_LARGE,
+    PH_FETCH_ANSWERED, // any HTTP status: see `http_status`
+};
+
+struct ph_fetch_op {
+    struct ph_op op;       // result: 0 whenever `status` tells the outcome, -ENOBUFS when too many
+                           // wait, -ECANCELED after ph_io_fetch_cancel
+    const char *url;       // borrowed, as all below until the step
+    struct ph_str post;    // the body of a POST; empty: GET
+    const char *post_type; // its content type
+    const char *anchors_file;      // PEM of who is trusted for https; NULL: the system's
+    const struct ph_cidr *allowed; // Resolver.AllowedDestinations
+    size_t allowed_count;
+    uint16_t https_port; // of URLs that name none; 0: 443. Another one is for laboratories
+    bool https_only;
+    unsigned redirects_max;
+    size_t bytes_max;
+    uint64_t timeout_ms; // of the whole, lookups and redirects included
+    // The answer.
+    enum ph_fetch_status status;
+    unsigned http_status; // the last response's, 200 …; 0: none came
+    char content_type[128];
+    struct ph_buf body;               // owned by the asker
+    char detail[PH_FETCH_DETAIL_MAX]; // for people: why it failed
+};
+
 struct ph_listen_options {
     struct ph_endpoint at; // port 0 takes any
     int backlog;
@@ -179,6 +223,8 @@ struct ph_io_vtable {
 
     void (*resolve)(struct ph_io *io, struct ph_resolve_op *op);
     void (*check_password)(struct ph_io *io, struct ph_password_op *op);
+    void (*fetch)(struct ph_io *io, struct ph_fetch_op *op);
+    void (*fetch_cancel)(struct ph_io *io, struct ph_fetch_op *op);
 
     void (*destroy)(struct ph_io *io); // nothing may be pending
 };
@@ -289,3 +335,7 @@ void ph_io_space_free(struct ph_io *io, struct ph_op *op, const char *path, uint
 // Fill `name` and `rrtype`, ph_op_init the op; the rest is the answer. Cached by the world.
 void ph_io_resolve(struct ph_io *io, struct ph_resolve_op *op);
 void ph_io_check_password(struct ph_io *io, struct ph_password_op *op);
+// Fill what is asked, ph_op_init the op; the rest is the answer.
+void ph_io_fetch(struct ph_io *io, struct ph_fetch_op *op);
+// It ends soon, with -ECANCELED unless it was about to end anyway. Only while it is pending.
+void ph_io_fetch_cancel(struct ph_fetch_op *op);

@@ -15,6 +15,7 @@
 #include "cli/log_writer.h"
 #include "engine/admin.h"
 #include "engine/engine.h"
+#include "engine/fetch.h"
 #include "engine/poll.h"
 #include "engine/resolver.h"
 #include "engine/worker.h"
@@ -36,6 +37,7 @@ struct daemon {
     struct ph_engine *engine;
     struct ph_offload *offload;
     struct ph_resolver *resolver;
+    struct ph_fetch *fetch;
     struct ph_io *start_io;
     struct ph_io **ios;
     uint16_t worker_count;
@@ -258,11 +260,14 @@ static bool make_worlds(struct daemon *d, const struct ph_config *config)
         return false;
     }
     d->offload = ph_offload_create(PH_RUN_OFFLOAD_THREADS);
+    d->fetch = ph_fetch_create();
     d->ios = ph_alloc(d->worker_count * sizeof(struct ph_io *));
     result = ph_poll_create(&(struct ph_poll_options){.offload = d->offload}, &d->start_io);
     for (uint16_t i = 0; result == 0 && i < d->worker_count; i++) {
-        result = ph_poll_create(
-            &(struct ph_poll_options){.offload = d->offload, .resolver = d->resolver}, &d->ios[i]);
+        result = ph_poll_create(&(struct ph_poll_options){.offload = d->offload,
+                                                          .resolver = d->resolver,
+                                                          .fetch = d->fetch},
+                                &d->ios[i]);
     }
     if (result < 0) {
         fprintf(stderr, "posthaste: no I/O: %s\n", strerror(-result));
@@ -281,6 +286,7 @@ static void unmake_worlds(struct daemon *d)
         d->start_io->vtable->destroy(d->start_io);
     }
     free(d->ios);
+    ph_fetch_destroy(d->fetch);
     ph_resolver_destroy(d->resolver);
     ph_offload_destroy(d->offload);
 }

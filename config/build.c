@@ -518,7 +518,21 @@ static void build_resolver(struct ph_builder *b)
         .allowed_destinations = ranges,
         .allowed_destination_count = v[PH_RESOLVER_ALLOWED_DESTINATIONS].word_count,
         .port = (uint16_t)v[PH_RESOLVER_PORT].number,
+        .https_port = (uint16_t)v[PH_RESOLVER_HTTPS_PORT].number,
+        .https_trust_anchors = v[PH_RESOLVER_HTTPS_TRUST_ANCHORS].text,
     };
+    if (settings->https_trust_anchors.len > 0) {
+        struct ph_str pem;
+
+        (void)ph_build_file(b, &v[PH_RESOLVER_HTTPS_TRUST_ANCHORS], settings->https_trust_anchors,
+                            "C17", "HttpsTrustAnchors", &pem, NULL);
+    }
+    if (settings->https_port != 443) {
+        ph_build_warning(b, v[PH_RESOLVER_HTTPS_PORT].at, "W17", "HttpsPort",
+                         "what is published by https is fetched from port %u instead of 443: for "
+                         "laboratories only",
+                         settings->https_port);
+    }
     if (settings->port != 25) {
         ph_build_warning(b, v[PH_RESOLVER_PORT].at, "W17", "Port",
                          "mail goes to port %u instead of 25: for laboratories only",

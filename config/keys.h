@@ -206,7 +206,9 @@ enum ph_block_kind {
     X(LOCAL_DATA, "LocalData", LIST, "", 0, 0, NULL, IN_FORCE)                                     \
     X(TRUST_ANCHOR, "TrustAnchor", TEXT, "", 0, 0, NULL, IN_FORCE)                                 \
     X(ALLOWED_DESTINATIONS, "AllowedDestinations", LIST, "", 0, 0, NULL, IN_FORCE)                 \
-    X(PORT, "Port", NUMBER, "25", 1, 65535, NULL, IN_FORCE)
+    X(PORT, "Port", NUMBER, "25", 1, 65535, NULL, IN_FORCE)                                        \
+    X(HTTPS_PORT, "HttpsPort", NUMBER, "443", 1, 65535, NULL, IN_FORCE)                            \
+    X(HTTPS_TRUST_ANCHORS, "HttpsTrustAnchors", TEXT, "", 0, 0, NULL, IN_FORCE)
 
 #define PH_ADMIN_KEYS(X)                                                                           \
     X(CONTROL_SOCKET, "ControlSocket", TEXT, "/run/posthaste/control", 0, 0, NULL, IN_FORCE)       \

@@ -182,7 +182,9 @@ struct ph_resolver_settings {
     struct ph_str trust_anchor;
     const struct ph_cidr *allowed_destinations;
     size_t allowed_destination_count;
-    uint16_t port; // Resolver.Port: destination port of MX deliveries, 25
+    uint16_t port;                     // Resolver.Port: destination port of MX deliveries, 25
+    uint16_t https_port;               // of published https URLs that name none, 443
+    struct ph_str https_trust_anchors; // PEM file for fetches by https; empty: the system's
 };
 
 enum ph_io_world {

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/fetch.h"
 #include "engine/file_jobs.h"
 #include "engine/resolver.h"
 #include "engine/socket_parts.h"
@@ -32,6 +33,7 @@ struct poll_io {
     enum watched_kind wake_kind; // its address is the wake descriptor's mark
     struct ph_file_pool files;
     struct ph_resolver *resolver;
+    struct ph_fetch *fetch;
     uint64_t starved_until_ns;
     LIST_HEAD(, poll_listener) listeners;
     unsigned char random[PH_POLL_RANDOM_BYTES];
@@ -562,6 +564,16 @@ static void poll_check_password(struct ph_io *io, struct ph_password_op *op)
     ph_file_jobs_check_password(&of(io)->files, op);
 }
 
+static void poll_fetch(struct ph_io *io, struct ph_fetch_op *op)
+{
+    ph_fetch_submit(of(io)->fetch, &of(io)->files.sink, op);
+}
+
+static void poll_fetch_cancel(struct ph_io *io, struct ph_fetch_op *op)
+{
+    ph_fetch_cancel(of(io)->fetch, op);
+}
+
 static void poll_destroy(struct ph_io *io)
 {
     struct poll_io *p = of(io);
@@ -608,6 +620,8 @@ static const struct ph_io_vtable poll_vtable = {
     .space_free = poll_space_free,
     .resolve = poll_resolve,
     .check_password = poll_check_password,
+    .fetch = poll_fetch,
+    .fetch_cancel = poll_fetch_cancel,
     .destroy = poll_destroy,
 };
 
@@ -620,6 +634,7 @@ int ph_poll_create(const struct ph_poll_options *options, struct ph_io **out)
     LIST_INIT(&p->listeners);
     p->wake_kind = WATCHED_WAKE;
     p->resolver = options->resolver;
+    p->fetch = options->fetch;
     p->files.offload = options->offload;
     ph_offload_sink_init(&p->files.sink, &p->io);
     p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);

@@ -5,11 +5,13 @@
 #include "base/io.h"
 #include "engine/offload.h"
 
+struct ph_fetch;
 struct ph_resolver;
 
 struct ph_poll_options {
     struct ph_offload *offload;   // borrowed; shared by the worlds of a process
     struct ph_resolver *resolver; // borrowed; NULL: lookups fail
+    struct ph_fetch *fetch;       // borrowed; NULL: nothing is fetched
 };
 
 // 0, or a negative errno.
