@@ -54,6 +54,14 @@ static size_t address_bytes(const struct ph_endpoint *endpoint)
     return endpoint->family == PH_FAMILY_IPV4 ? 4 : 16;
 }
 
+bool ph_endpoint_is_any(const struct ph_endpoint *endpoint)
+{
+    static const uint8_t zero[sizeof(endpoint->bytes)];
+    size_t len = endpoint->family == PH_FAMILY_IPV6 ? 16 : 4;
+
+    return endpoint->family != PH_FAMILY_NONE && memcmp(endpoint->bytes, zero, len) == 0;
+}
+
 bool ph_endpoint_eq(const struct ph_endpoint *a, const struct ph_endpoint *b)
 {
     return a->family == b->family && a->port == b->port &&

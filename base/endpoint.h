@@ -24,6 +24,7 @@ struct ph_endpoint {
 PH_MUST_CHECK bool ph_endpoint_parse_address(struct ph_str text, struct ph_endpoint *out);
 // "192.0.2.1:25" or "[2001:db8::1]:25".
 PH_MUST_CHECK bool ph_endpoint_parse(struct ph_str text, struct ph_endpoint *out);
+bool ph_endpoint_is_any(const struct ph_endpoint *endpoint);                   // 0.0.0.0 or ::
 bool ph_endpoint_eq(const struct ph_endpoint *a, const struct ph_endpoint *b); // with port
 // Both return `out`, NUL-terminated.
 char *ph_endpoint_format_address(const struct ph_endpoint *endpoint,

@@ -110,6 +110,8 @@ static const char *expected(const struct ph_key *key)
         return "true or false";
     case PH_KEY_TIME:
         return "a time like 15m, 2d or 00:15:00";
+    case PH_KEY_TIMES:
+        return "a list of times like {5m, 10m}";
     case PH_KEY_SIZE:
         return "a size like 35MB, or unlimited";
     case PH_KEY_NUMBER:
@@ -128,6 +130,19 @@ static const char *expected(const struct ph_key *key)
     return "a text in quotes";
 }
 
+static bool read_times(struct ph_builder *b, struct ph_value *value)
+{
+    uint64_t *times = ph_build_alloc(b, value->word_count * sizeof(*times));
+
+    value->times = times;
+    for (size_t i = 0; i < value->word_count; i++) {
+        if (!ph_value_time_ms(value->words[i], &times[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool read_bits(const struct ph_key *key, struct ph_value *value)
 {
     value->number = 0;
@@ -142,7 +157,7 @@ static bool read_bits(const struct ph_key *key, struct ph_value *value)
     return true;
 }
 
-static bool read_text(const struct ph_key *key, struct ph_value *value)
+static bool read_text(struct ph_builder *b, const struct ph_key *key, struct ph_value *value)
 {
     bool good = true;
 
@@ -169,8 +184,12 @@ static bool read_text(const struct ph_key *key, struct ph_value *value)
     case PH_KEY_RATE:
         good = ph_value_rate(value->text, &value->number, &value->interval);
         break;
-    case PH_KEY_CHOICE:
-        good = read_choice(key->choices, value->text, &value->number);
+    case PH_KEY_TIMES:
+        good = read_times(b, value);
+        break;
+    case PH_KEY_CHOICE: // blank is how Exchange writes None
+        good = read_choice(key->choices, value->text.len > 0 ? value->text : PH_STR("None"),
+                           &value->number);
         break;
     case PH_KEY_BITS:
         good = read_bits(key, value);
@@ -179,12 +198,45 @@ static bool read_text(const struct ph_key *key, struct ph_value *value)
     return good;
 }
 
+static bool within(const struct ph_key *key, uint64_t number)
+{
+    return number >= key->min && (key->max == 0 || number <= key->max);
+}
+
 static bool in_range(const struct ph_key *key, const struct ph_value *value)
 {
     bool bounded =
         key->type == PH_KEY_TIME || key->type == PH_KEY_SIZE || key->type == PH_KEY_NUMBER;
+    bool good = !bounded || within(key, value->number);
 
-    return !bounded || (value->number >= key->min && (key->max == 0 || value->number <= key->max));
+    for (size_t i = 0; key->type == PH_KEY_TIMES && i < value->word_count; i++) {
+        good &= within(key, value->times[i]);
+    }
+    return good;
+}
+
+static void refuse_range(struct ph_builder *b, const struct ph_key *key,
+                         const struct ph_value *value)
+{
+    bool times = key->type == PH_KEY_TIME || key->type == PH_KEY_TIMES;
+    char from[PH_TIME_TEXT_MAX];
+    char to[PH_TIME_TEXT_MAX];
+
+    if (times) {
+        ph_value_time_format(key->min, from);
+        ph_value_time_format(key->max, to);
+    } else {
+        snprintf(from, sizeof(from), "%llu", (unsigned long long)key->min);
+        snprintf(to, sizeof(to), "%llu", (unsigned long long)key->max);
+    }
+    if (key->max == 0) {
+        ph_build_error(b, value->at, "C17", key->name, "%.*s is out of range; write %s or more",
+                       PH_STR_ARG(value->text), from);
+    } else {
+        ph_build_error(b, value->at, "C17", key->name,
+                       "%.*s is out of range; write something from %s to %s",
+                       PH_STR_ARG(value->text), from, to);
+    }
 }
 
 static void set_words(struct ph_builder *b, struct ph_value *value,
@@ -202,7 +254,7 @@ static void set_words(struct ph_builder *b, struct ph_value *value,
 
 static bool is_list(const struct ph_key *key)
 {
-    return key->type == PH_KEY_LIST || key->type == PH_KEY_BITS;
+    return key->type == PH_KEY_LIST || key->type == PH_KEY_BITS || key->type == PH_KEY_TIMES;
 }
 
 static void set_default(struct ph_builder *b, const struct ph_key *key, struct ph_value *value)
@@ -210,12 +262,24 @@ static void set_default(struct ph_builder *b, const struct ph_key *key, struct p
     struct ph_config_word word = {.text = ph_str_from(key->fallback)};
 
     set_words(b, value, &word, word.text.len > 0 || !is_list(key) ? 1 : 0);
-    PH_CHECK(read_text(key, value));
+    PH_CHECK(read_text(b, key, value));
+}
+
+static const struct ph_config_word *bare_word(const struct ph_config_pair *pair)
+{
+    for (size_t i = 0; i < pair->word_count; i++) {
+        if (!pair->words[i].quoted) {
+            return &pair->words[i];
+        }
+    }
+    return NULL;
 }
 
 static void set_given(struct ph_builder *b, const struct ph_key *key,
                       const struct ph_config_pair *pair, struct ph_value *value)
 {
+    const struct ph_config_word *bare;
+
     value->given = true;
     value->at = pair->at;
     if (pair->list && !is_list(key)) {
@@ -225,19 +289,16 @@ static void set_given(struct ph_builder *b, const struct ph_key *key,
         return;
     }
     set_words(b, value, pair->words, pair->word_count);
-    if ((key->type == PH_KEY_TEXT || key->type == PH_KEY_LIST) && pair->word_count > 0 &&
-        !pair->words[0].quoted && pair->words[0].text.len > 0) {
+    bare = (key->type == PH_KEY_TEXT || key->type == PH_KEY_LIST) ? bare_word(pair) : NULL;
+    if (bare != NULL) {
         ph_build_error(b, pair->at, "C27", key->name, "a text is quoted; write \"%.*s\"",
-                       PH_STR_ARG(value->text));
-    } else if (!read_text(key, value)) {
+                       PH_STR_ARG(bare->text));
+    } else if (!read_text(b, key, value)) {
         ph_build_error(b, pair->at, "C17", key->name, "\"%.*s\" isn't possible; write %s",
                        PH_STR_ARG(value->text), expected(key));
         set_default(b, key, value);
     } else if (!in_range(key, value)) {
-        ph_build_error(b, pair->at, "C17", key->name, "%.*s is out of range; from %llu to %llu%s",
-                       PH_STR_ARG(value->text), (unsigned long long)key->min,
-                       (unsigned long long)(key->max > 0 ? key->max : UINT64_MAX),
-                       key->type == PH_KEY_TIME ? " (milliseconds)" : "");
+        refuse_range(b, key, value);
         set_default(b, key, value);
     }
     if (key->state == PH_KEY_NO_EFFECT) {
@@ -252,6 +313,23 @@ static struct ph_config_pair *find_pair(struct ph_config_block *block, const cha
     for (size_t i = 0; block != NULL && i < block->pair_count; i++) {
         if (ph_str_eq_nocase(block->pairs[i].key, ph_str_from(name))) {
             return &block->pairs[i];
+        }
+    }
+    return NULL;
+}
+
+// The kind of block a key belongs to, where it stands in the wrong one.
+static const char *home_of(struct ph_str key)
+{
+    for (int kind = PH_BLOCK_GLOBAL; kind < PH_BLOCK_KINDS; kind++) {
+        size_t count;
+        const struct ph_key *keys = ph_keys_of((enum ph_block_kind)kind, &count);
+
+        for (size_t i = 0; i < count; i++) {
+            if (ph_str_eq_nocase(key, ph_str_from(keys[i].name))) {
+                return kind == PH_BLOCK_GLOBAL ? "outside of all blocks"
+                                               : ph_block_name((enum ph_block_kind)kind);
+            }
         }
     }
     return NULL;
@@ -278,7 +356,10 @@ static void refuse_unknown(struct ph_builder *b, const struct ph_key *keys, size
             }
         }
         ph_str_copy(key, sizeof(key), pair->key);
-        if (nearest != NULL && best <= 4) {
+        if (home_of(pair->key) != NULL) {
+            ph_build_error(b, pair->at, "C21", key, "unknown here; it belongs to %s",
+                           home_of(pair->key));
+        } else if (nearest != NULL && best <= 4) {
             ph_build_error(b, pair->at, "C21", key, "unknown; did you mean %s?", nearest);
         } else {
             ph_build_error(b, pair->at, "C21", key, "unknown here; remove it");
@@ -344,6 +425,25 @@ struct ph_str ph_build_source(struct ph_builder *b, const struct ph_config_block
     kept = ph_build_str(b, ph_buf_str(&text));
     ph_buf_deinit(&text);
     return kept;
+}
+
+void ph_build_check_label(struct ph_builder *b, const struct ph_config_block *block,
+                          const char *example)
+{
+    struct ph_str label = block->label;
+    char type[64];
+    bool good = label.len > 0 && label.len <= PH_CONFIG_LABEL_BYTES_MAX;
+
+    for (size_t i = 0; i < label.len; i++) {
+        good &= (unsigned char)label.data[i] >= 0x20 && label.data[i] != 0x7f;
+    }
+    if (!good) {
+        ph_str_copy(type, sizeof(type), block->type);
+        ph_build_error(b, block->at, "C17", type,
+                       "needs a name of 1 to %d bytes without control characters; write %s "
+                       "\"%s\" {",
+                       PH_CONFIG_LABEL_BYTES_MAX, type, example);
+    }
 }
 
 bool ph_build_file(struct ph_builder *b, const struct ph_value *value, struct ph_str path,
@@ -485,8 +585,7 @@ static void build_queue(struct ph_builder *b)
         .delay_notification_ms = v[PH_QUEUE_KEY_DELAY_NOTIFICATION].number,
     };
     b->config->delay_dsn_enabled = v[PH_QUEUE_KEY_DELAY_DSN].boolean;
-    if (v[PH_QUEUE_KEY_DELAY_NOTIFICATION].given &&
-        retry->delay_notification_ms <= retry->transient_count * retry->transient_ms) {
+    if (retry->delay_notification_ms <= retry->transient_count * retry->transient_ms) {
         ph_build_warning(b, v[PH_QUEUE_KEY_DELAY_NOTIFICATION].at, "W8", "DelayNotificationTimeout",
                          "senders are told of delays before the transient retries are over");
     }
@@ -570,6 +669,7 @@ static void build_sites(struct ph_builder *b)
         if (!ph_str_eq_nocase(block->type, PH_STR("Site"))) {
             continue;
         }
+        ph_build_check_label(b, block, "*.example.net");
         ph_build_values(b, PH_BLOCK_SITE, block, v);
         site->pattern = ph_build_str(b, block->label);
         site->source = ph_build_source(b, block);
@@ -594,14 +694,24 @@ static void refuse_unknown_blocks(struct ph_builder *b)
 {
     for (size_t i = 1; i < b->tree.block_count; i++) {
         const struct ph_config_block *block = &b->tree.blocks[i];
+        const char *nearest = "";
+        unsigned best = 9;
         bool known = false;
         char type[64];
 
         for (int kind = PH_BLOCK_RECEIVE; kind < PH_BLOCK_KINDS; kind++) {
-            known |=
-                ph_str_eq_nocase(block->type, ph_str_from(ph_block_name((enum ph_block_kind)kind)));
+            const char *name = ph_block_name((enum ph_block_kind)kind);
+            unsigned distance = ph_value_distance(block->type, ph_str_from(name));
+
+            known |= ph_str_eq_nocase(block->type, ph_str_from(name));
+            nearest = distance < best ? name : nearest;
+            best = distance < best ? distance : best;
         }
-        if (!known) {
+        if (!known && best <= 4) {
+            ph_str_copy(type, sizeof(type), block->type);
+            ph_build_error(b, block->at, "C21", type, "unknown kind of block; did you mean %s?",
+                           nearest);
+        } else if (!known) {
             ph_str_copy(type, sizeof(type), block->type);
             ph_build_error(b, block->at, "C21", type,
                            "unknown kind of block; the kinds are SendConnector, ReceiveConnector, "
@@ -615,31 +725,47 @@ struct includes {
     struct ph_config_includes callbacks;
 };
 
-static bool expand_include(void *owner, struct ph_str glob, struct ph_config_tree *tree,
-                           struct ph_buf *errors, unsigned depth)
+// A pattern without a slash in front is looked for beside the file that includes.
+static void place_pattern(const char *file, struct ph_str glob, char pattern[4096])
+{
+    const char *slash = strrchr(file, '/');
+    size_t len =
+        glob.len > 0 && glob.data[0] != '/' && slash != NULL ? (size_t)(slash - file) + 1 : 0;
+
+    snprintf(pattern, 4096, "%.*s%.*s", (int)len, file, PH_STR_ARG(glob));
+}
+
+static bool expand_include(void *owner, struct ph_config_position at, struct ph_str glob,
+                           struct ph_config_tree *tree, struct ph_buf *errors, unsigned depth)
 {
     struct includes *includes = owner;
     struct ph_buf names = {0};
     char pattern[4096];
     bool good = true;
 
-    ph_str_copy(pattern, sizeof(pattern), glob);
+    place_pattern(at.file, glob, pattern);
     if (includes->files == NULL ||
         !includes->files->expand(includes->files->owner, pattern, &names)) {
-        ph_buf_printf(errors, "%s:1: C27 include: nothing can be included here\n", pattern);
+        ph_buf_printf(errors, "%s:%u: C27 include: nothing can be included here; remove it\n",
+                      at.file, at.line);
         return false;
     }
-    for (size_t at = 0; at < names.len; at += strlen(names.data + at) + 1) {
+    if (names.len == 0 && strpbrk(pattern, "*?[") == NULL) {
+        ph_buf_printf(errors, "%s:%u: C27 include: there is no %s; name a file, or a pattern\n",
+                      at.file, at.line, pattern);
+        good = false;
+    }
+    for (size_t i = 0; i < names.len; i += strlen(names.data + i) + 1) {
         struct ph_buf text = {0};
         struct ph_buf error = {0};
         unsigned mode;
 
-        if (!includes->files->read(includes->files->owner, names.data + at, &text, &mode, &error)) {
-            ph_buf_printf(errors, "%s:1: C27 include: %.*s\n", names.data + at,
-                          PH_STR_ARG(ph_buf_str(&error)));
+        if (!includes->files->read(includes->files->owner, names.data + i, &text, &mode, &error)) {
+            ph_buf_printf(errors, "%s:%u: C27 include: %s can't be read (%.*s)\n", at.file, at.line,
+                          names.data + i, PH_STR_ARG(ph_buf_str(&error)));
             good = false;
         } else {
-            good &= ph_config_parse(tree, names.data + at, ph_buf_str(&text), &includes->callbacks,
+            good &= ph_config_parse(tree, names.data + i, ph_buf_str(&text), &includes->callbacks,
                                     depth, errors);
         }
         ph_buf_deinit(&text);

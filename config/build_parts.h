@@ -6,6 +6,8 @@
 #include "config/load.h"
 #include "config/parse.h"
 
+#define PH_CONFIG_LABEL_BYTES_MAX 128 // of a connector's or a Site's name; ours
+
 struct ph_value {
     bool given;
     struct ph_config_position at; // of the pair, or of its block
@@ -16,6 +18,7 @@ struct ph_value {
     bool percent;
     const struct ph_str *words;
     size_t word_count;
+    const uint64_t *times; // TIMES, as many as words
 };
 
 struct ph_builder {
@@ -42,6 +45,9 @@ void ph_build_values(struct ph_builder *b, enum ph_block_kind kind, struct ph_co
                      struct ph_value *out);
 // "posthaste.conf:31 SendConnector contoso"
 struct ph_str ph_build_source(struct ph_builder *b, const struct ph_config_block *block);
+// A block's name: there, and one that can stand in keys and logs.
+void ph_build_check_label(struct ph_builder *b, const struct ph_config_block *block,
+                          const char *example);
 // A file's text, in the snapshot's memory. False: reported under `id`.
 bool ph_build_file(struct ph_builder *b, const struct ph_value *value, struct ph_str path,
                    const char *id, const char *key, struct ph_str *out_text, unsigned *out_mode);
@@ -49,6 +55,12 @@ bool ph_build_file(struct ph_builder *b, const struct ph_value *value, struct ph
 void ph_build_keep_trust(struct ph_builder *b, struct ph_trust *take_trust);
 void ph_build_keep_identity(struct ph_builder *b, struct ph_tls_identity *take_identity);
 void ph_build_keep_server(struct ph_builder *b, struct ph_tls_server *take_server);
+
+// W9, where the certificate ends soon.
+void ph_build_check_expiry(struct ph_builder *b, struct ph_config_position at, const char *key,
+                           int64_t not_after_s);
+// What shows when all send connectors are seen together; `at`: where each of them stands.
+void ph_build_check_connectors(struct ph_builder *b, const struct ph_config_position *at);
 
 void ph_build_send(struct ph_builder *b);
 void ph_build_receive(struct ph_builder *b);

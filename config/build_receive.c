@@ -126,8 +126,20 @@ static void build_certificate(struct ph_builder *b, const struct ph_value *v,
                        PH_STR_ARG(ph_buf_str(&error)));
     } else {
         ph_build_keep_server(b, connector->tls);
+        ph_build_check_expiry(b, certificate->at, "TlsCertificate",
+                              ph_tls_server_not_after_s(connector->tls));
     }
     ph_buf_deinit(&error);
+}
+
+static bool lists(const struct ph_value *value, const char *word)
+{
+    for (size_t i = 0; i < value->word_count; i++) {
+        if (ph_str_eq_nocase(value->words[i], ph_str_from(word))) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void check_mechanisms(struct ph_builder *b, const struct ph_value *v,
@@ -152,6 +164,18 @@ static void check_mechanisms(struct ph_builder *b, const struct ph_value *v,
     }
     if (HAS(bits, MECHANISM_EXTERNAL) && !HAS(bits, MECHANISM_TLS)) {
         ph_build_error(b, at, "C28", "AuthMechanism", "ExternalAuthoritative needs Tls; add it");
+    }
+    if (HAS(bits, MECHANISM_EXTERNAL) &&
+        !lists(&v[PH_RECEIVE_PERMISSION_GROUPS], "ExchangeServers")) {
+        ph_build_error(
+            b, at, "C28", "AuthMechanism",
+            "ExternalAuthoritative needs PermissionGroups = {\"ExchangeServers\"}; add it");
+    }
+    if (v[PH_RECEIVE_DOMAIN_SECURE].boolean &&
+        (!HAS(bits, MECHANISM_TLS) || HAS(bits, MECHANISM_EXTERNAL))) {
+        ph_build_error(b, v[PH_RECEIVE_DOMAIN_SECURE].at, "C28", "DomainSecureEnabled",
+                       "needs Tls in AuthMechanism, and ExternalAuthoritative not in it; write "
+                       "AuthMechanism = {Tls}");
     }
     if (v[PH_RECEIVE_REQUIRE_TLS].boolean && !HAS(bits, MECHANISM_TLS)) {
         ph_build_error(b, v[PH_RECEIVE_REQUIRE_TLS].at, "C28", "RequireTLS",
@@ -210,6 +234,11 @@ static void build_one(struct ph_builder *b, struct ph_config_block *block,
     c->tarpit_interval_ms = v[PH_RECEIVE_TARPIT].number;
     c->connection_timeout_ms = v[PH_RECEIVE_CONNECTION_TIMEOUT].number;
     c->connection_inactivity_timeout_ms = v[PH_RECEIVE_INACTIVITY_TIMEOUT].number;
+    if (c->connection_inactivity_timeout_ms >= c->connection_timeout_ms) {
+        ph_build_error(b, v[PH_RECEIVE_INACTIVITY_TIMEOUT].at, "C17", "ConnectionInactivityTimeout",
+                       "must be shorter than ConnectionTimeout; write a shorter time, or a longer "
+                       "one there");
+    }
     c->max_hop_count = bounded(v[PH_RECEIVE_MAX_HOPS].number);
     build_bindings(b, &v[PH_RECEIVE_BINDINGS], c);
     build_ranges(b, &v[PH_RECEIVE_REMOTE_IP_RANGES], c);
@@ -230,6 +259,7 @@ void ph_build_receive(struct ph_builder *b)
         if (!ph_str_eq_nocase(block->type, PH_STR("ReceiveConnector"))) {
             continue;
         }
+        ph_build_check_label(b, block, "apps");
         for (size_t j = 0; j < count; j++) {
             if (ph_str_eq_nocase(connectors[j].name, block->label)) {
                 ph_build_error(b, block->at, "C24", "ReceiveConnector",

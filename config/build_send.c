@@ -3,9 +3,9 @@
 
 #include "base/hash.h"
 #include "config/build_parts.h"
+#include "config/space.h"
 #include "smtp/address.h"
 
-#define W9_DAYS 21 // our own certificate ends so soon
 #define SYSTEM_ANCHORS PH_STR("system")
 
 enum { // TlsAuthLevel's choices: as enum ph_tls_level, then none
@@ -21,35 +21,6 @@ struct send {
 
 // --- address spaces, smart hosts ---
 
-static bool read_space(struct ph_builder *b, struct ph_str text, struct ph_address_space *out)
-{
-    struct ph_str domain;
-    char name[PH_DOMAIN_BYTES_MAX + 1];
-    uint64_t cost = 1;
-
-    if (ph_str_starts_nocase(text, PH_STR("SMTP:"))) {
-        text = ph_str_after(text, 5);
-    }
-    if (!ph_str_cut(&text, ';', &domain) ||
-        (text.len > 0 && (!ph_str_to_u64(text, &cost) || cost < 1 || cost > 100))) {
-        return false;
-    }
-    *out = (struct ph_address_space){.domain = PH_STR_NONE, .cost = (uint32_t)cost};
-    if (ph_str_eq(domain, PH_STR("*"))) {
-        out->all = true;
-        return true;
-    }
-    if (ph_str_starts(domain, PH_STR("*."))) {
-        out->subdomains = true;
-        domain = ph_str_after(domain, 2);
-    }
-    if (ph_str_find_char(domain, '*') >= 0 || !ph_domain_normalize(domain, name)) {
-        return false;
-    }
-    out->domain = ph_build_str(b, ph_str_from(name));
-    return true;
-}
-
 static void build_spaces(struct send *s)
 {
     const struct ph_value *value = &s->v[PH_SEND_ADDRESS_SPACES];
@@ -60,7 +31,12 @@ static void build_spaces(struct send *s)
                        "is required; write AddressSpaces = {\"*\"} for all domains");
     }
     for (size_t i = 0; i < value->word_count; i++) {
-        if (!read_space(s->b, value->words[i], &spaces[i])) {
+        char domain[PH_DOMAIN_BYTES_MAX + 1];
+
+        if (ph_space_read(value->words[i], domain, &spaces[i])) {
+            spaces[i].domain = ph_build_str(s->b, spaces[i].domain);
+        } else {
+            spaces[i] = (struct ph_address_space){.domain = PH_STR_NONE};
             ph_build_error(s->b, value->at, "C16", "AddressSpaces",
                            "\"%.*s\" is no address space; write \"contoso.com\", "
                            "\"*.contoso.com;2\" or \"*\"",
@@ -177,8 +153,9 @@ static void build_pins(struct send *s)
     s->c->policy.pin_count = value->word_count;
 }
 
+// `block`: what each file holds at least one of.
 static bool append_files(struct send *s, const struct ph_value *value, const char *key,
-                         struct ph_buf *out)
+                         const char *block, struct ph_buf *out)
 {
     bool good = true;
 
@@ -198,6 +175,12 @@ static bool append_files(struct send *s, const struct ph_value *value, const cha
             ph_buf_deinit(&error);
         } else {
             good = ph_build_file(s->b, value, value->words[i], "C20", key, &text, NULL);
+            if (good && ph_str_find(text, ph_str_from(block)) < 0) {
+                ph_build_error(s->b, value->at, "C20", key,
+                               "%.*s holds nothing to go by; name a PEM file with -----%s-----",
+                               PH_STR_ARG(value->words[i]), block);
+                good = false;
+            }
             if (good) {
                 ph_buf_append(out, text);
                 ph_buf_append_char(out, '\n');
@@ -243,8 +226,10 @@ static void build_trust(struct send *s, struct trust_cache *cache, size_t *cache
     struct ph_trust *trust = find_trust(cache, *cached, s);
 
     if (trust == NULL &&
-        append_files(s, &s->v[PH_SEND_TLS_TRUST_ANCHORS], "TlsTrustAnchors", &anchors) &&
-        append_files(s, &s->v[PH_SEND_REVOCATION_CRLS], "RevocationCrls", &crls)) {
+        append_files(s, &s->v[PH_SEND_TLS_TRUST_ANCHORS], "TlsTrustAnchors", "BEGIN CERTIFICATE",
+                     &anchors) &&
+        append_files(s, &s->v[PH_SEND_REVOCATION_CRLS], "RevocationCrls", "BEGIN X509 CRL",
+                     &crls)) {
         trust = ph_trust_create(&(struct ph_trust_options){.anchors_pem = ph_buf_str(&anchors),
                                                            .intermediates_pem = PH_STR_NONE,
                                                            .crls_pem = ph_buf_str(&crls),
@@ -297,6 +282,8 @@ static void build_identity(struct send *s)
                        PH_STR_ARG(ph_buf_str(&error)));
     } else {
         ph_build_keep_identity(s->b, s->c->identity);
+        ph_build_check_expiry(s->b, value->at, "TlsCertificateName",
+                              ph_tls_identity_not_after_s(s->c->identity));
         if (!ph_tls_identity_allows_client_auth(s->c->identity)) {
             ph_build_warning(s->b, value->at, "W12", "TlsCertificateName",
                              "the certificate isn't for clients (clientAuth); partners may refuse "
@@ -414,12 +401,32 @@ static void check_domain_security(struct send *s)
         ph_build_error(s->b, secure->at, "C10", "DomainSecureEnabled",
                        "works with DNS routing only; write DNSRoutingEnabled = true");
     }
+    if (secure->boolean && s->v[PH_SEND_FRONTEND_PROXY].boolean) {
+        ph_build_error(s->b, s->v[PH_SEND_FRONTEND_PROXY].at, "C29", "FrontendProxyEnabled",
+                       "contradicts DomainSecureEnabled; write FrontendProxyEnabled = false");
+    }
     if (s->v[PH_SEND_FORCE_HELO].boolean &&
         (s->v[PH_SEND_REQUIRE_TLS].boolean || secure->boolean ||
          s->c->smart_host_auth == PH_SMART_HOST_AUTH_BASIC_REQUIRE_TLS)) {
         ph_build_error(s->b, s->v[PH_SEND_FORCE_HELO].at, "C15", "ForceHELO",
                        "HELO shows no STARTTLS, which this connector demands; write ForceHELO = "
                        "false");
+    }
+}
+
+static void check_codes(struct send *s)
+{
+    const struct ph_value *up = &s->v[PH_SEND_UPGRADE_CODES];
+    const struct ph_value *down = &s->v[PH_SEND_DOWNGRADE_CODES];
+
+    for (size_t i = 0; i < up->word_count; i++) {
+        for (size_t j = 0; j < down->word_count; j++) {
+            if (ph_str_eq_nocase(up->words[i], down->words[j])) {
+                ph_build_error(s->b, up->at, "C22", "UpgradeCodes",
+                               "\"%.*s\" stands in DowngradeCodes too; remove it from one",
+                               PH_STR_ARG(up->words[i]));
+            }
+        }
     }
 }
 
@@ -495,7 +502,7 @@ static void build_credential(struct send *s)
     if (!ph_str_cut(&text, '\n', &user) || !ph_str_cut(&text, '\n', &password) ||
         ph_str_trim(user).len == 0 || ph_str_trim(password).len == 0) {
         ph_build_error(s->b, value->at, "C08", "AuthenticationCredential",
-                       "%.*s doesn't hold the user on line 1 and the password on line 2",
+                       "%.*s is incomplete; write the user on line 1 and the password on line 2",
                        PH_STR_ARG(value->text));
     }
     s->c->auth_user = ph_str_trim(user);
@@ -513,7 +520,7 @@ static void build_sources(struct send *s)
             ph_build_error(s->b, value->at, "C17", "SourceIPAddress",
                            "\"%.*s\" is no IP address; write one of this machine's",
                            PH_STR_ARG(value->words[i]));
-        } else {
+        } else if (!ph_endpoint_is_any(&sources[count])) { // Exchange's word for any is 0.0.0.0
             count++;
         }
     }
@@ -551,6 +558,8 @@ static void build_limits(struct send *s)
     s->c->ramp = v[PH_SEND_RAMP].boolean;
     s->c->in_doubt_limit = bounded(v[PH_SEND_IN_DOUBT_LIMIT].number);
     s->c->max_message_size = v[PH_SEND_MAX_MESSAGE_SIZE].number;
+    s->c->retry_tls_ms = v[PH_SEND_RETRY_TLS].times;
+    s->c->retry_tls_count = v[PH_SEND_RETRY_TLS].word_count;
 }
 
 // All that a session shows of us: sessions are shared where it is the same.
@@ -611,30 +620,11 @@ static void build_one(struct send *s, struct trust_cache *cache, size_t *cached)
     check_tls_rules(s);
     check_domain_security(s);
     check_routing(s);
+    check_codes(s);
     if (validates(s)) {
         build_trust(s, cache, cached);
     }
     c->sending_identity = hash_identity(s);
-}
-
-// Listed domains that no connector secures would be deferred for ever (W5).
-static void check_lists(struct ph_builder *b)
-{
-    const struct ph_config *config = b->config;
-
-    for (size_t i = 0; i < config->send_domain_secure_count; i++) {
-        bool secured = false;
-
-        for (size_t j = 0; j < config->send_connector_count; j++) {
-            secured |= config->send_connectors[j].domain_secure_enabled;
-        }
-        if (!secured) {
-            ph_build_warning(b, b->transport[PH_TRANSPORT_SEND_SECURE].at, "W5",
-                             "TLSSendDomainSecureList",
-                             "no connector is DomainSecureEnabled: mail for %.*s will wait",
-                             PH_STR_ARG(config->send_domain_secure[i]));
-        }
-    }
 }
 
 void ph_build_send(struct ph_builder *b)
@@ -642,6 +632,7 @@ void ph_build_send(struct ph_builder *b)
     struct ph_send_connector *connectors =
         ph_build_alloc(b, b->tree.block_count * sizeof(*connectors));
     struct trust_cache *cache = ph_build_alloc(b, b->tree.block_count * sizeof(*cache));
+    struct ph_config_position *at = ph_build_alloc(b, b->tree.block_count * sizeof(*at));
     size_t cached = 0;
     size_t count = 0;
 
@@ -651,6 +642,7 @@ void ph_build_send(struct ph_builder *b)
         if (!ph_str_eq_nocase(send.block->type, PH_STR("SendConnector"))) {
             continue;
         }
+        ph_build_check_label(b, send.block, "internet");
         for (size_t j = 0; j < count; j++) {
             if (ph_str_eq_nocase(connectors[j].name, send.block->label)) {
                 ph_build_error(b, send.block->at, "C24", "SendConnector",
@@ -659,10 +651,11 @@ void ph_build_send(struct ph_builder *b)
             }
         }
         send.c->index = count;
+        at[count] = send.block->at;
         build_one(&send, cache, &cached);
         count++;
     }
     b->config->send_connectors = connectors;
     b->config->send_connector_count = count;
-    check_lists(b);
+    ph_build_check_connectors(b, at);
 }

@@ -16,11 +16,12 @@ enum ph_key_type {
     PH_KEY_CHOICE, // one of `choices`
     PH_KEY_BITS,   // a list of `choices`
     PH_KEY_LIST,   // of texts
+    PH_KEY_TIMES,  // a list of times, ms
 };
 
 enum ph_key_state {
     PH_KEY_IN_FORCE,
-    PH_KEY_NO_EFFECT, // Exchange's: accepted, W1
+    PH_KEY_NO_EFFECT, // Exchange's: accepted, W1 where it is given
     PH_KEY_LATER,     // read and checked; W16 where it is given: not in force in this version
 };
 
@@ -47,7 +48,7 @@ enum ph_block_kind {
     PH_BLOCK_KINDS,
 };
 
-#define PH_YEAR_MS UINT64_C(31536000000)
+#define PH_DAYS_MS(days) (UINT64_C(86400000) * (days))
 
 #define PH_GLOBAL_KEYS(X)                                                                          \
     X(HOSTNAME, "Hostname", TEXT, "", 0, 0, NULL, IN_FORCE)                                        \
@@ -89,6 +90,9 @@ enum ph_block_kind {
       IN_FORCE)                                                                                    \
     X(MAX_HOPS, "MaxHopCount", NUMBER, "100", 1, 500, NULL, IN_FORCE)                              \
     X(PERMISSION_GROUPS, "PermissionGroups", LIST, "", 0, 0, NULL, NO_EFFECT)                      \
+    X(TLS_CAPABILITIES, "TlsDomainCapabilities", LIST, "", 0, 0, NULL, NO_EFFECT)                  \
+    X(ENABLE_AUTH_GSSAPI, "EnableAuthGSSAPI", BOOL, "false", 0, 0, NULL, NO_EFFECT)                \
+    X(SUPPRESS_ANONYMOUS_TLS, "SuppressXAnonymousTls", BOOL, "false", 0, 0, NULL, NO_EFFECT)       \
     X(COMMENT, "Comment", TEXT, "", 0, 0, NULL, IN_FORCE)
 
 #define PH_SEND_KEYS(X)                                                                            \
@@ -154,11 +158,13 @@ enum ph_block_kind {
       LATER)                                                                                       \
     X(REQUIRETLS_EXTENSION, "RequireTlsExtension", CHOICE, "on", 0, 0, "on|off", LATER)            \
     X(TLS_REPORTING, "TlsReporting", CHOICE, "on", 0, 0, "on|off", LATER)                          \
-    X(RETRY_TLS, "RetryTls", TEXT, "", 0, 0, NULL, LATER)                                          \
+    X(RETRY_TLS, "RetryTls", TIMES, "", 1000, PH_DAYS_MS(20), NULL, IN_FORCE)                      \
     X(ACCEPT_DANE, "AcceptDane", BOOL, "false", 0, 0, NULL, LATER)                                 \
     X(HOLD_WHEN_DISABLED, "HoldWhenDisabled", BOOL, "false", 0, 0, NULL, IN_FORCE)                 \
     X(ERROR_POLICIES, "ErrorPolicies", BITS, "Default", 0, 0,                                      \
       "Default|DowngradeDnsFailures|DowngradeCustomFailures|UpgradeCustomFailures", LATER)         \
+    X(DOWNGRADE_CODES, "DowngradeCodes", LIST, "", 0, 0, NULL, LATER)                              \
+    X(UPGRADE_CODES, "UpgradeCodes", LIST, "", 0, 0, NULL, LATER)                                  \
     X(PROTOCOL_LOGGING, "ProtocolLoggingLevel", CHOICE, "None", 0, 0, "None|Verbose", LATER)       \
     X(FRONTEND_PROXY, "FrontendProxyEnabled", BOOL, "false", 0, 0, NULL, NO_EFFECT)                \
     X(CLOUD_SERVICES, "CloudServicesMailEnabled", BOOL, "false", 0, 0, NULL, NO_EFFECT)            \
@@ -189,17 +195,21 @@ enum ph_block_kind {
     X(BACKOFF_ON, "BackoffOn", LIST, "", 0, 0, NULL, LATER)
 
 #define PH_QUEUE_KEYS(X)                                                                           \
-    X(EXPIRATION, "MessageExpirationTimeout", TIME, "2d", 1000, PH_YEAR_MS, NULL, IN_FORCE)        \
-    X(DELAY_NOTIFICATION, "DelayNotificationTimeout", TIME, "4h", 0, PH_YEAR_MS, NULL, IN_FORCE)   \
+    X(EXPIRATION, "MessageExpirationTimeout", TIME, "2d", 1000, PH_DAYS_MS(90), NULL, IN_FORCE)    \
+    X(DELAY_NOTIFICATION, "DelayNotificationTimeout", TIME, "4h", 0, PH_DAYS_MS(30), NULL,         \
+      IN_FORCE)                                                                                    \
     X(MESSAGE_RETRY, "MessageRetryInterval", TIME, "15m", 1000, 86400000, NULL, IN_FORCE)          \
     X(GLITCH_COUNT, "QueueGlitchRetryCount", NUMBER, "4", 0, 15, NULL, IN_FORCE)                   \
     X(GLITCH_INTERVAL, "QueueGlitchRetryInterval", TIME, "1m", 100, 86400000, NULL, IN_FORCE)      \
     X(TRANSIENT_COUNT, "TransientFailureRetryCount", NUMBER, "6", 0, 15, NULL, IN_FORCE)           \
-    X(TRANSIENT_INTERVAL, "TransientFailureRetryInterval", TIME, "5m", 100, 86400000, NULL,        \
+    X(TRANSIENT_INTERVAL, "TransientFailureRetryInterval", TIME, "5m", 100, 43200000, NULL,        \
       IN_FORCE)                                                                                    \
-    X(LATER_INTERVAL, "OutboundConnectionFailureRetryInterval", TIME, "10m", 1000, 86400000, NULL, \
-      IN_FORCE)                                                                                    \
-    X(DELAY_DSN, "ExternalDelayDsnEnabled", BOOL, "true", 0, 0, NULL, IN_FORCE)
+    X(LATER_INTERVAL, "OutboundConnectionFailureRetryInterval", TIME, "10m", 1000, PH_DAYS_MS(20), \
+      NULL, IN_FORCE)                                                                              \
+    X(DELAY_DSN, "ExternalDelayDsnEnabled", BOOL, "true", 0, 0, NULL, IN_FORCE)                    \
+    X(INTERNAL_DELAY_DSN, "InternalDelayDsnEnabled", BOOL, "true", 0, 0, NULL, NO_EFFECT)          \
+    X(MAX_IDLE_BEFORE_RESUBMIT, "MaxIdleTimeBeforeResubmit", TIME, "12h", 0, PH_DAYS_MS(7), NULL,  \
+      NO_EFFECT)
 
 #define PH_RESOLVER_KEYS(X)                                                                        \
     X(FORWARDERS, "Forwarders", LIST, "", 0, 0, NULL, IN_FORCE)                                    \

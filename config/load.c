@@ -6,6 +6,7 @@
 #include <glob.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static bool read_file(void *owner, const char *path, struct ph_buf *out, unsigned *out_mode,
@@ -55,12 +56,15 @@ static bool expand_glob(void *owner, const char *pattern, struct ph_buf *out_nam
 
 struct ph_config *ph_config_load(const char *path, struct ph_buf *errors, struct ph_buf *warnings)
 {
+    struct timespec now = {0};
     struct ph_config_files files = {.read = read_file, .expand = expand_glob};
     struct ph_config *config = NULL;
     struct ph_buf text = {0};
     struct ph_buf error = {0};
     unsigned mode;
 
+    clock_gettime(CLOCK_REALTIME, &now);
+    files.now_s = now.tv_sec;
     if (!read_file(NULL, path, &text, &mode, &error)) {
         ph_buf_printf(errors, "%s:1: C27 file: %.*s\n", path, PH_STR_ARG(ph_buf_str(&error)));
     } else {

@@ -9,9 +9,11 @@ struct ph_config_files {
     // The whole file. `out_mode`: its permission bits. False, with a sentence.
     bool (*read)(void *owner, const char *path, struct ph_buf *out, unsigned *out_mode,
                  struct ph_buf *error);
-    // The names that match, each ended by NUL, sorted. False: none can be looked for.
+    // The names that match, each ended by NUL, sorted; a pattern that starts with no slash is
+    // looked for beside the file that includes it. False: none can be looked for.
     bool (*expand)(void *owner, const char *glob, struct ph_buf *out_names);
     void *owner;
+    int64_t now_s; // by the wall clock: is a certificate about to expire? 0: nobody asks
 };
 
 // NULL when there are errors. Both buffers get lines.

@@ -195,7 +195,7 @@ static void read_list(struct parser *p, struct ph_config_pair *pair)
             expect_value = true;
             advance(p);
         } else {
-            fail(p, p->next.line, "a list reads {\"a\", \"b\"}: a comma between two values");
+            fail(p, p->next.line, "a list has a comma between two values; write {\"a\", \"b\"}");
             skip_line(p);
             expect_value = true;
         }
@@ -240,7 +240,7 @@ static void read_pair(struct parser *p, const struct token *key)
     } else if (p->next.kind == TOKEN_OPEN) {
         read_list(p, &pair);
     } else {
-        fail(p, key->line, "a value is missing behind =");
+        fail(p, key->line, "a value is missing behind =; write Key = value");
         skip_line(p);
         return;
     }
@@ -264,8 +264,10 @@ static void open_block(struct parser *p, const struct token *type, struct ph_str
 static void include(struct parser *p, struct ph_str glob, uint32_t line)
 {
     if (p->includes == NULL || p->depth >= PH_CONFIG_INCLUDE_DEPTH_MAX) {
-        fail(p, line, "include isn't possible here (too deep, or no files)");
-    } else if (!p->includes->expand(p->includes->owner, glob, p->tree, p->errors, p->depth + 1)) {
+        fail(p, line, "too many files include each other here; does one include itself?");
+    } else if (!p->includes->expand(p->includes->owner,
+                                    (struct ph_config_position){.file = p->file, .line = line},
+                                    glob, p->tree, p->errors, p->depth + 1)) {
         p->failed = true;
     }
 }
@@ -295,7 +297,8 @@ static void read_item(struct parser *p)
         skip_line(p);
         advance(p);
     } else {
-        fail(p, word.line, "neither Key = value nor Block \"name\" {");
+        fail(p, word.line,
+             "this is neither a pair nor a block; write Key = value, or Block \"name\" {");
         skip_line(p);
     }
 }
@@ -315,7 +318,7 @@ bool ph_config_parse(struct ph_config_tree *tree, const char *file, struct ph_st
     };
 
     if (text.len > PH_CONFIG_BYTES_MAX) {
-        fail(&p, 1, "the file is too long");
+        fail(&p, 1, "the file is longer than 4 MiB; cut it in two and use include");
         return false;
     }
     advance(&p);

@@ -44,11 +44,11 @@ struct ph_config_tree {
     size_t owned_count;
 };
 
-// Where `include` finds its files: appends the text of all that match `glob`, one by one, by
-// calling `take`. May be NULL: then include is an error.
+// Where `include` finds its files: parses all that match `glob` into the tree, one by one. May be
+// NULL: then include is an error.
 struct ph_config_includes {
-    bool (*expand)(void *owner, struct ph_str glob, struct ph_config_tree *tree,
-                   struct ph_buf *errors, unsigned depth);
+    bool (*expand)(void *owner, struct ph_config_position at, struct ph_str glob,
+                   struct ph_config_tree *tree, struct ph_buf *errors, unsigned depth);
     void *owner;
 };
 

@@ -145,7 +145,10 @@ struct ph_send_connector {
     // A hash of all that is *sent* on a session (identity, EHLO name, source address, port,
     // credentials, groups): part of the pool's key. Never 0.
     uint64_t sending_identity;
-    // RetryTls and the queue intervals this connector uses.
+    // RetryTls: how long TLS-held mail waits after the first refusal, the second, …; the last one
+    // counts on. None: as the transient series.
+    const uint64_t *retry_tls_ms;
+    size_t retry_tls_count;
     unsigned error_policies;
 };
 

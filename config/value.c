@@ -1,6 +1,7 @@
 // Words → values.
 #include "config/value.h"
 
+#include <stdio.h>
 #include <string.h>
 
 bool ph_value_bool(struct ph_str text, bool *out)
@@ -152,6 +153,24 @@ bool ph_value_percent(struct ph_str text, uint64_t *out)
     }
     *out = number;
     return true;
+}
+
+char *ph_value_time_format(uint64_t ms, char out[PH_TIME_TEXT_MAX])
+{
+    static const struct unit units[] = {
+        {"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
+    size_t len = 0;
+
+    out[0] = '0';
+    out[1] = '\0';
+    for (size_t i = 0; i < PH_ARRAY_LEN(units); i++) {
+        if (ms >= units[i].factor) {
+            len += (size_t)snprintf(out + len, PH_TIME_TEXT_MAX - len, "%llu%s",
+                                    (unsigned long long)(ms / units[i].factor), units[i].name);
+            ms %= units[i].factor;
+        }
+    }
+    return out;
 }
 
 unsigned ph_value_distance(struct ph_str a, struct ph_str b)

@@ -291,8 +291,12 @@ void ph_queue_backoff(struct ph_queue *queue, const struct ph_reason *reason)
     queue->failure_count++;
     queue->last_error = *reason;
     queue->last_retry_ms = ph_worker_now_ms(worker);
-    delay_ms =
-        ph_retry_delay_ms(&intervals, PH_RETRY_TLS, queue->failure_count, ph_worker_random(worker));
+    delay_ms = queue->connector->retry_tls_count > 0 && ph_reason_is_tls(reason->kind)
+                   ? ph_retry_own_delay_ms(queue->connector->retry_tls_ms,
+                                           queue->connector->retry_tls_count, queue->failure_count,
+                                           ph_worker_random(worker))
+                   : ph_retry_delay_ms(&intervals, PH_RETRY_TLS, queue->failure_count,
+                                       ph_worker_random(worker));
     queue->next_retry_ms = queue->last_retry_ms + delay_ms;
     ph_wheel_set(&worker->wheel, &queue->retry_timer, worker->io->now_ns + delay_ms * PH_NS_PER_MS);
     leave_site(queue);

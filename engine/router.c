@@ -3,64 +3,24 @@
 
 #include <string.h>
 
-struct match {
-    const struct ph_send_connector *connector;
-    const struct ph_address_space *space;
-};
-
-// Longer and exact is more specific (Exchange: exact > longer *.x > shorter *.x > *); 0: no match.
-static size_t specificity(const struct ph_address_space *space, struct ph_str domain)
-{
-    struct ph_str own = space->domain;
-
-    if (space->all) {
-        return 1;
-    }
-    if (ph_str_eq(own, domain)) {
-        return 2 + 2 * own.len + (space->subdomains ? 0 : 1);
-    }
-    if (space->subdomains && domain.len > own.len && ph_str_ends_nocase(domain, own) &&
-        domain.data[domain.len - own.len - 1] == '.') {
-        return 2 + 2 * own.len;
-    }
-    return 0;
-}
-
-static bool better(const struct match *a, const struct match *b, struct ph_str domain)
-{
-    size_t left = specificity(a->space, domain);
-    size_t right = b->connector != NULL ? specificity(b->space, domain) : 0;
-
-    if (left != right) {
-        return left > right;
-    }
-    if (a->space->cost != b->space->cost) {
-        return a->space->cost < b->space->cost;
-    }
-    return ph_str_cmp(a->connector->name, b->connector->name) < 0;
-}
+#include "config/space.h"
 
 // The best connector; `size` UINT64_MAX: whatever its size, `disabled`: even where it is disabled
 // and holds its mail.
-static struct match find(const struct ph_config *config, struct ph_str domain, uint64_t size,
-                         bool any_size)
+static struct ph_space_match find(const struct ph_config *config, struct ph_str domain,
+                                  uint64_t size, bool any_size)
 {
-    struct match best = {0};
+    struct ph_space_match best = {0};
 
     for (size_t i = 0; i < config->send_connector_count; i++) {
         const struct ph_send_connector *connector = &config->send_connectors[i];
         bool too_large = !any_size && size > connector->max_message_size;
+        struct ph_space_match match = ph_space_match(connector, domain);
 
-        if (!(connector->enabled || connector->hold_when_disabled) || too_large) {
-            continue;
-        }
-        for (size_t j = 0; j < connector->address_space_count; j++) {
-            struct match match = {.connector = connector, .space = &connector->address_spaces[j]};
-
-            if (specificity(match.space, domain) > 0 &&
-                (best.connector == NULL || better(&match, &best, domain))) {
-                best = match;
-            }
+        if ((connector->enabled || connector->hold_when_disabled) && !too_large &&
+            match.connector != NULL &&
+            (best.connector == NULL || ph_space_better(&match, &best, domain))) {
+            best = match;
         }
     }
     return best;
@@ -70,8 +30,8 @@ enum ph_route_result ph_router_route(const struct ph_config *config, struct ph_s
                                      uint64_t size, const struct ph_send_connector **out_connector,
                                      struct ph_reason *out_reason)
 {
-    struct match fit = find(config, domain, size, false);
-    struct match ideal = find(config, domain, size, true);
+    struct ph_space_match fit = find(config, domain, size, false);
+    struct ph_space_match ideal = find(config, domain, size, true);
     struct ph_tls_policy wanted;
     struct ph_tls_policy given;
 
@@ -107,20 +67,12 @@ enum ph_route_result ph_router_route(const struct ph_config *config, struct ph_s
 void ph_router_explain(const struct ph_config *config, struct ph_str domain, uint64_t size,
                        struct ph_buf *out)
 {
-    struct match chosen = find(config, domain, size, false);
+    struct ph_space_match chosen = find(config, domain, size, false);
 
     for (size_t i = 0; i < config->send_connector_count; i++) {
         const struct ph_send_connector *connector = &config->send_connectors[i];
-        const struct ph_address_space *best = NULL;
+        struct ph_space_match own = ph_space_match(connector, domain);
 
-        for (size_t j = 0; j < connector->address_space_count; j++) {
-            const struct ph_address_space *space = &connector->address_spaces[j];
-
-            if (specificity(space, domain) > 0 &&
-                (best == NULL || specificity(space, domain) > specificity(best, domain))) {
-                best = space;
-            }
-        }
         ph_buf_printf(out, "  %-20.*s ", PH_STR_ARG(connector->name));
         if (connector == chosen.connector) {
             ph_buf_printf(out, "chosen: \"%s%.*s\" is the most specific match, cost %u (%.*s)\n",
@@ -129,7 +81,7 @@ void ph_router_explain(const struct ph_config *config, struct ph_str domain, uin
                                                      : "",
                           PH_STR_ARG(chosen.space->domain), chosen.space->cost,
                           PH_STR_ARG(connector->source));
-        } else if (best == NULL) {
+        } else if (own.connector == NULL) {
             ph_buf_append(out, PH_STR("no address space matches\n"));
         } else if (!connector->enabled) {
             ph_buf_append(out, PH_STR("would match, but is disabled\n"));

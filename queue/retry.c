@@ -3,6 +3,11 @@
 
 #define PH_RETRY_JITTER_PARTS 10 // at most a tenth longer
 
+static uint64_t with_jitter(uint64_t interval, uint64_t random)
+{
+    return interval + random % (interval / PH_RETRY_JITTER_PARTS + 1);
+}
+
 uint64_t ph_retry_delay_ms(const struct ph_retry_intervals *intervals, enum ph_retry_kind kind,
                            uint32_t failure_count, uint64_t random)
 {
@@ -16,5 +21,13 @@ uint64_t ph_retry_delay_ms(const struct ph_retry_intervals *intervals, enum ph_r
     } else if (failure_count <= glitches + intervals->transient_count) {
         interval = intervals->transient_ms;
     }
-    return interval + random % (interval / PH_RETRY_JITTER_PARTS + 1);
+    return with_jitter(interval, random);
+}
+
+uint64_t ph_retry_own_delay_ms(const uint64_t *intervals_ms, size_t count, uint32_t failure_count,
+                               uint64_t random)
+{
+    size_t which = failure_count > 0 ? failure_count - 1 : 0;
+
+    return with_jitter(intervals_ms[which < count ? which : count - 1], random);
 }

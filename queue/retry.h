@@ -1,6 +1,7 @@
 // When to try again: Exchange's series for connections, TLS refusals and messages.
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct ph_retry_intervals {
@@ -22,3 +23,6 @@ enum ph_retry_kind {
 // 10 % longer by `random`, never shorter than the interval.
 uint64_t ph_retry_delay_ms(const struct ph_retry_intervals *intervals, enum ph_retry_kind kind,
                            uint32_t failure_count, uint64_t random);
+// RetryTls: a series of its own, whose last interval counts on. `count` is not 0.
+uint64_t ph_retry_own_delay_ms(const uint64_t *intervals_ms, size_t count, uint32_t failure_count,
+                               uint64_t random);

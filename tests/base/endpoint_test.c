@@ -105,3 +105,18 @@ Test(endpoint, special_addresses_are_no_destinations)
         cr_assert_eq(ph_endpoint_is_special(&address), rows[i].special, "%s", rows[i].address);
     }
 }
+
+Test(endpoint, any)
+{
+    static const struct {
+        const char *text;
+        bool any;
+    } cases[] = {{"0.0.0.0", true}, {"::", true}, {"0.0.0.1", false}, {"::1", false}};
+    struct ph_endpoint endpoint = {0};
+
+    cr_expect(!ph_endpoint_is_any(&endpoint)); // no address at all
+    for (size_t i = 0; i < PH_ARRAY_LEN(cases); i++) {
+        cr_assert(ph_endpoint_parse_address(ph_str_from(cases[i].text), &endpoint));
+        cr_expect_eq(ph_endpoint_is_any(&endpoint), cases[i].any, "%s", cases[i].text);
+    }
+}

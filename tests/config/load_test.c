@@ -1,36 +1,24 @@
-// Covers: config/parse config/value config/keys config/build config/build_send
-// Covers: config/build_receive config/snapshot
+// Covers: config/snapshot
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "bench/lib/certs.h"
 #include "config/load.h"
-#include "config/value.h"
 
 static struct ph_config *parse(const char *text, struct ph_buf *errors, struct ph_buf *warnings)
 {
     return ph_config_parse_text("t.conf", ph_str_from(text), NULL, errors, warnings);
 }
 
-static void expect_error(const char *text, const char *line)
-{
-    struct ph_buf errors = {0};
-    struct ph_buf warnings = {0};
-    struct ph_config *config = parse(text, &errors, &warnings);
-
-    cr_expect_null(config, "%s", text);
-    cr_expect(ph_str_find(ph_buf_str(&errors), ph_str_from(line)) >= 0, "wanted \"%s\" in: %s",
-              line, ph_buf_cstr(&errors));
-    ph_config_release(config);
-    ph_buf_deinit(&errors);
-    ph_buf_deinit(&warnings);
-}
-
 Test(load, ten_mistakes_in_one_run)
 {
     static const char *const lines[] = {
         "t.conf:1: C21 Hostnme: unknown; did you mean Hostname?",
-        "t.conf:2: C17 Workers: 9999 is out of range",
+        "t.conf:2: C17 Workers: 9999 is out of range; write something from 0 to 256",
         "t.conf:5: C01 TlsAuthLevel:",
         "t.conf:6: C16 AddressSpaces: \"a.*.com\"",
         "t.conf:9: C13 TlsDomain: \"*.com\"",
@@ -82,39 +70,6 @@ Test(load, ten_mistakes_in_one_run)
     ph_buf_deinit(&warnings);
 }
 
-Test(load, rules)
-{
-#define SEND(rest) "SendConnector \"s\" { AddressSpaces = {\"*\"} " rest " }\n"
-    expect_error(SEND("RequireTLS = true TlsAuthLevel = DomainValidation DNSRoutingEnabled = false "
-                      "SmartHosts = {\"relay.test\"}"),
-                 "C04");
-    expect_error(SEND("DNSRoutingEnabled = false"), "C06");
-    expect_error(SEND("SmartHostAuthMechanism = BasicAuth"), "C07");
-    expect_error(SEND("DNSRoutingEnabled = false SmartHosts = {\"r.test\"} "
-                      "SmartHostAuthMechanism = BasicAuth"),
-                 "C08");
-    expect_error(SEND("DomainSecureEnabled = true IgnoreSTARTTLS = true"), "C09");
-    expect_error(
-        SEND("DomainSecureEnabled = true DNSRoutingEnabled = false SmartHosts = {\"r.test\"}"),
-        "C10");
-    expect_error("TransportConfig { TLSSendDomainSecureList = {\"*.a.test\"} }\n", "C11");
-    expect_error(SEND("ForceHELO = true RequireTLS = true"), "C15");
-    expect_error("TransportConfig { MaxPerDomainOutboundConnections = 9 "
-                 "MaxOutboundConnections = 8 }\n",
-                 "C18");
-    expect_error(SEND("TlsCertificateName = \"/nowhere.pem\""), "C20");
-    expect_error(SEND("DNSRoutingEnabled = false SmartHosts = {\"192.0.2.1\"} "
-                      "SmartHostAuthMechanism = BasicAuthRequireTLS"),
-                 "C26");
-    expect_error("Hostname = \"a\"\nHostname = \"b\"\n", "t.conf:2: C27 Hostname: given twice");
-    expect_error("SendConnector \"s\" {\n AddressSpaces = {\"*\"}\n",
-                 "t.conf:1: C27 syntax: the block "
-                 "isn't closed");
-    expect_error("Hostname = bare\n", "a text is quoted; write \"bare\"");
-    expect_error("Nonsense { A = 1 }\n", "C21 Nonsense");
-    expect_error("ReceiveConnector \"r\" { AuthMechanism = {None, Tls} }\n", "C28");
-}
-
 Test(load, values_and_their_origin)
 {
     struct ph_buf errors = {0};
@@ -153,32 +108,182 @@ Test(load, values_and_their_origin)
     ph_buf_deinit(&warnings);
 }
 
-Test(value, texts)
+// --- the disk ---
+
+static char directory[] = "/tmp/posthaste-load-XXXXXX";
+
+static void make_directory(void)
 {
-    static const struct {
-        const char *text;
-        uint64_t ms; // UINT64_MAX: refused
-    } times[] = {
-        {"15m", 900000},      {"2d", 172800000},         {"50ms", 50},
-        {"00:15:00", 900000}, {"2.00:00:00", 172800000}, {"0", 0},
-        {"15", UINT64_MAX},   {"m", UINT64_MAX},         {"24:00:00", UINT64_MAX},
-        {"1:2", UINT64_MAX},  {"-1s", UINT64_MAX},       {"99999999999999999d", UINT64_MAX}};
-    uint64_t out;
-    uint64_t interval;
+    cr_assert_not_null(mkdtemp(directory));
+}
 
-    for (size_t i = 0; i < PH_ARRAY_LEN(times); i++) {
-        bool good = ph_value_time_ms(ph_str_from(times[i].text), &out);
+static void path_of(const char *name, char out[256])
+{
+    snprintf(out, 256, "%s/%s", directory, name);
+}
 
-        cr_expect_eq(good, times[i].ms != UINT64_MAX, "%s", times[i].text);
-        if (good) {
-            cr_expect_eq(out, times[i].ms, "%s", times[i].text);
-        }
+static void write_file(const char *name, struct ph_str text, mode_t mode)
+{
+    char path[256];
+    FILE *file;
+
+    path_of(name, path);
+    file = fopen(path, "w");
+    cr_assert_not_null(file);
+    fwrite(text.data, 1, text.len, file);
+    fclose(file);
+    cr_assert_eq(chmod(path, mode), 0);
+}
+
+static void remove_directory(void)
+{
+    static const char *const names[] = {"posthaste.conf", "a.conf",  "b.conf",
+                                        "c.conf",         "own.pem", "relay.secret"};
+    char path[256];
+
+    for (size_t i = 0; i < PH_ARRAY_LEN(names); i++) {
+        path_of(names[i], path);
+        unlink(path);
     }
-    cr_expect(ph_value_size(PH_STR("35MB"), &out) && out == 36700160);
-    cr_expect(!ph_value_size(PH_STR("35M"), &out));
-    cr_expect(ph_value_rate(PH_STR("200/s"), &out, &interval) && out == 200 && interval == 1000);
-    cr_expect(!ph_value_rate(PH_STR("200"), &out, &interval));
-    cr_expect(ph_value_percent(PH_STR("10%"), &out) && out == 10);
-    cr_expect(!ph_value_percent(PH_STR("101%"), &out));
-    cr_expect_eq(ph_value_distance(PH_STR("Hostnme"), PH_STR("Hostname")), 1);
+    rmdir(directory);
+}
+
+static struct ph_config *load(struct ph_buf *errors, struct ph_buf *warnings)
+{
+    char path[256];
+
+    path_of("posthaste.conf", path);
+    return ph_config_load(path, errors, warnings);
+}
+
+Test(load, includes_are_looked_for_beside_their_file, .init = make_directory,
+     .fini = remove_directory)
+{
+    struct ph_buf errors = {0};
+    struct ph_buf warnings = {0};
+    struct ph_config *config;
+
+    write_file("posthaste.conf", PH_STR("include \"[ab].conf\"\ninclude \"none*.conf\"\n"), 0644);
+    write_file("a.conf", PH_STR("SendConnector \"a\" { AddressSpaces = {\"a.test\"} }\n"), 0644);
+    write_file("b.conf", PH_STR("SendConnector \"b\" { AddressSpaces = {\"b.test\"} }\n"), 0644);
+    config = load(&errors, &warnings);
+    cr_assert_not_null(config, "%s", ph_buf_cstr(&errors));
+    cr_expect_eq(config->send_connector_count, 2);
+    cr_expect(ph_str_ends_nocase(
+        ph_str_first(config->send_connectors[1].source, config->send_connectors[1].source.len),
+        PH_STR("/b.conf:1 SendConnector b")));
+    ph_config_release(config);
+
+    // A name without a pattern must be there, a mistake is told where it stands, and a file that
+    // includes itself ends.
+    write_file("posthaste.conf", PH_STR("\ninclude \"missing.conf\"\ninclude \"c.conf\"\n"), 0644);
+    write_file("c.conf", PH_STR("Workers = many\ninclude \"c.conf\"\n"), 0644);
+    cr_expect_null(load(&errors, &warnings));
+    cr_expect(ph_str_find(ph_buf_str(&errors), PH_STR("posthaste.conf:2: C27 include: there is "
+                                                      "no ")) >= 0,
+              "%s", ph_buf_cstr(&errors));
+    cr_expect(ph_str_find(ph_buf_str(&errors), PH_STR("c.conf:1: C17 Workers")) >= 0, "%s",
+              ph_buf_cstr(&errors));
+    cr_expect(ph_str_find(ph_buf_str(&errors), PH_STR("c.conf:2: C27 syntax: too many files")) >= 0,
+              "%s", ph_buf_cstr(&errors));
+    ph_buf_deinit(&errors);
+    ph_buf_deinit(&warnings);
+}
+
+Test(load, the_whole_example_is_accepted_once_its_files_exist, .init = make_directory,
+     .fini = remove_directory)
+{
+    static const char sample[] =
+        "Hostname = \"out1.example.net\"\n"
+        "SpoolDir = \"/var/spool/posthaste\"\n"
+        "Workers  = 0                                   # 0: one per core\n"
+        "\n"
+        "ReceiveConnector \"apps\" {\n"
+        "    Bindings       = {\"127.0.0.1:2525\", \"[::1]:2525\"}\n"
+        "    RemoteIPRanges = {\"127.0.0.0/8\", \"::1\"}    # who may relay\n"
+        "    AuthMechanism  = {Tls, BasicAuth, BasicAuthRequireTLS}\n"
+        "    RequireTLS     = false\n"
+        "    TlsCertificate = \"DIR/own.pem\" # and TlsKey\n"
+        "    MaxMessageSize = 35MB\n"
+        "}\n"
+        "\n"
+        "SendConnector \"internet\" {                     # opportunistic TLS, MX routing\n"
+        "    AddressSpaces  = {\"*\"}\n"
+        "}\n"
+        "\n"
+        "SendConnector \"contoso\" {                      # forced TLS to a partner\n"
+        "    AddressSpaces  = {\"contoso.com\", \"*.contoso.com;2\"}\n"
+        "    RequireTLS     = true\n"
+        "    TlsAuthLevel   = DomainValidation\n"
+        "    TlsDomain      = {\"*.contoso.com\"}\n"
+        "}\n"
+        "\n"
+        "SendConnector \"relay\" {                        # smart host\n"
+        "    AddressSpaces        = {\"*.internal.example\"}\n"
+        "    DNSRoutingEnabled    = false\n"
+        "    SmartHosts           = {\"relay.example.net\"}\n"
+        "    Port                 = 587\n"
+        "    SmartHostAuthMechanism = BasicAuthRequireTLS\n"
+        "    AuthenticationCredential = \"DIR/relay.secret\"\n"
+        "    RequireTLS           = true\n"
+        "}\n"
+        "\n"
+        "SendConnector \"partner\" {                      # Domain Security: mutual TLS\n"
+        "    AddressSpaces        = {\"partner.example\"}\n"
+        "    DomainSecureEnabled  = true\n"
+        "    TlsCertificateName   = \"DIR/own.pem\"\n"
+        "}\n"
+        "\n"
+        "TransportConfig {\n"
+        "    MaxPerDomainOutboundConnections = 20\n"
+        "    TLSSendDomainSecureList    = {\"partner.example\"}\n"
+        "    TLSReceiveDomainSecureList = {\"partner.example\"}\n"
+        "}\n"
+        "\n"
+        "Site \"*.google.com\" {                          # limits by MX host name\n"
+        "    MaxConnections = 50\n"
+        "    MessageRate    = 200/s\n"
+        "    BackoffOn      = {\"421 4.7.28\", \"/rate limit/\"}\n"
+        "}\n"
+        "\n"
+        "Queue    { MessageExpirationTimeout = 2d  DelayNotificationTimeout = 4h  "
+        "MessageRetryInterval = 15m }\n"
+        "Resolver { Forwarders = {}  LocalData = {}  TrustAnchor = \"\"  AllowedDestinations = {} "
+        "}\n"
+        "Admin    { ControlSocket = \"/run/posthaste/control\"  Http = \"127.0.0.1:8025\" }\n"
+        "Log      { Delivery = \"/var/log/posthaste/delivery.jsonl\"  Level = info }\n";
+    struct ph_buf text = {0};
+    struct ph_buf pem = {0};
+    struct ph_buf errors = {0};
+    struct ph_buf warnings = {0};
+    struct ph_cert *own =
+        ph_certs_make(NULL, &(struct ph_certs_options){.common_name = "out1.example.net",
+                                                       .usage = PH_CERTS_USAGE_BOTH});
+    struct ph_config *config;
+
+    for (const char *at = sample; *at != '\0';) {
+        bool here = strncmp(at, "DIR", 3) == 0;
+
+        ph_buf_append(&text, here ? ph_str_from(directory) : ph_str_first(ph_str_from(at), 1));
+        at += here ? 3 : 1;
+    }
+    ph_certs_append(own, &pem);
+    ph_certs_append_key(own, &pem);
+    write_file("posthaste.conf", ph_buf_str(&text), 0644);
+    cr_expect_null(load(&errors, &warnings));
+    cr_expect(ph_str_find(ph_buf_str(&errors), PH_STR("C20 TlsCertificateName")) >= 0);
+    ph_buf_clear(&errors);
+    ph_buf_clear(&warnings);
+    write_file("own.pem", ph_buf_str(&pem), 0600);
+    write_file("relay.secret", PH_STR("user\npassword\n"), 0600);
+    config = load(&errors, &warnings);
+    cr_expect_not_null(config, "%s", ph_buf_cstr(&errors));
+    cr_expect_eq(config->send_connector_count, 4);
+    cr_expect_eq(config->site_count, 1);
+    ph_config_release(config);
+    ph_certs_destroy(own);
+    ph_buf_deinit(&text);
+    ph_buf_deinit(&pem);
+    ph_buf_deinit(&errors);
+    ph_buf_deinit(&warnings);
 }

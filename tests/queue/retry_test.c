@@ -45,3 +45,17 @@ Test(retry, jitter_is_at_most_a_tenth_and_never_early)
         cr_assert_leq(delay_ms, 5 * MINUTE + 5 * MINUTE / 10);
     }
 }
+
+Test(retry, own_series_ends_at_its_last_interval)
+{
+    static const uint64_t intervals[] = {60000, 300000};
+    static const uint64_t wanted[] = {60000, 60000, 300000, 300000, 300000};
+
+    for (uint32_t failures = 0; failures < 5; failures++) {
+        uint64_t least = ph_retry_own_delay_ms(intervals, 2, failures, 0);
+        uint64_t most = ph_retry_own_delay_ms(intervals, 2, failures, wanted[failures] / 10);
+
+        cr_expect_eq(least, wanted[failures]);
+        cr_expect_eq(most, wanted[failures] + wanted[failures] / 10);
+    }
+}
