@@ -194,12 +194,11 @@ bool ph_domain_normalize(struct ph_str domain, char out[PH_DOMAIN_BYTES_MAX + 1]
         bool good;
 
         ph_str_copy(unconverted, sizeof(unconverted), domain);
+        // What became of it is looked at again: a fullwidth character may have become any ASCII
+        // one.
         good = idn2_to_ascii_8z(unconverted, &converted, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) ==
                    IDN2_OK &&
-               strlen(converted) <= PH_DOMAIN_BYTES_MAX;
-        if (good) {
-            ph_str_copy(out, PH_DOMAIN_BYTES_MAX + 1, ph_str_from(converted));
-        }
+               ph_domain_normalize(ph_str_from(converted), out);
         idn2_free(converted);
         return good;
     }

@@ -53,6 +53,19 @@ static void found_bare(struct ph_body *body, struct ph_buf *out, char byte)
     }
 }
 
+// A CR that no LF followed, and the byte that did.
+static void behind_bare_cr(struct ph_body *body, struct ph_buf *out, char byte)
+{
+    found_bare(body, out, '\r');
+    if (byte == '\r') {
+        body->state = PH_BODY_CR;
+    } else {
+        // A dot here isn't at the start of an SMTP line: it is content.
+        put(body, out, &byte, 1);
+        body->state = PH_BODY_IN_LINE;
+    }
+}
+
 // The run of bytes up to the next CR or LF, quickly.
 static size_t plain_run(struct ph_body *body, struct ph_str input)
 {
@@ -92,14 +105,7 @@ static void take_special(struct ph_body *body, char byte, struct ph_buf *out)
         if (byte == '\n') {
             end_line(body, out);
         } else {
-            found_bare(body, out, '\r');
-            if (byte == '\r') {
-                body->state = PH_BODY_CR;
-            } else {
-                // A dot here isn't at the start of an SMTP line: it is content.
-                put(body, out, &byte, 1);
-                body->state = PH_BODY_IN_LINE;
-            }
+            behind_bare_cr(body, out, byte);
         }
         break;
     case PH_BODY_DOT:
@@ -116,9 +122,7 @@ static void take_special(struct ph_body *body, char byte, struct ph_buf *out)
         if (byte == '\n') {
             body->ended = true;
         } else {
-            found_bare(body, out, '\r');
-            put(body, out, &byte, 1);
-            body->state = PH_BODY_IN_LINE;
+            behind_bare_cr(body, out, byte);
         }
         break;
     }
