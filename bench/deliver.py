@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""The daemon from the first MAIL of a client to the last 250 of a sink, in scenarios; beside it, in the same
+run, the bare relay of bench/relay.c with the same messages. CPU is the daemon's whole process; what source
+and sink took is stated, and is no part of it."""
+import sys
+import time
+
+from lab import (OUT, Daemon, Lab, Runs, file_system, free_port, options_parser, own_cpu_seconds, prepare, save,
+                 table, wait_for)
+
+TLS = ('RequireTLS = true TlsAuthLevel = DomainValidation TlsDomain = {{{names}}}\n'
+       '    TlsTrustAnchors = {{"{root}"}}')
+
+
+def sites(count):
+    lines = []
+    for i in range(count):
+        lines += [f"d{i}.test. MX 10 mx{i}.sites.test.", f"mx{i}.sites.test. A 127.2.{i // 250}.{i % 250 + 1}"]
+    return lines
+
+
+def providers(domains, count):
+    return ([f"d{i}.test. MX 10 mx{i % count}.sites.test." for i in range(domains)] +
+            [f"mx{i}.sites.test. A 127.2.0.{i + 1}" for i in range(count)])
+
+
+# name: what is sent where; `share` of the number of messages asked for.
+SCENARIOS = {
+    "plain": {"title": "one site, plaintext"},
+    "tls": {"title": "one site, verified TLS", "tls": 1},
+    "sites": {"title": "1,000 sites, verified TLS", "tls": 1000, "sites": 1000, "share": 0.5},
+    "providers": {"title": "100,000 domains on 50 providers", "domains": 100000, "providers": 50, "share": 5},
+    "latency": {"title": "20 ms a reply, 50 connections", "latency": 20, "connections": 50},
+    "1k": {"title": "one site, plaintext, 1 KiB", "size": 1024},
+    "100k": {"title": "one site, plaintext, 100 KiB", "size": 102400, "share": 0.2},
+}
+
+
+def lines_of(scenario):
+    if "domains" in scenario:
+        return providers(scenario["domains"], scenario["providers"]), scenario["domains"]
+    count = scenario.get("sites", 1)
+    return sites(count), count
+
+
+def floor_run(messages, size, connections, latency=0):
+    """The bare relay; its CPU seconds per 1,000 messages and messages per second."""
+    with Lab() as lab:
+        sink_port, port = free_port(), free_port()
+        lab.drain(sink_port, **({"latency": latency} if latency else {}))
+        relay = lab.relay(port, sink_port, connections=50 if latency else 20)
+        before, began = own_cpu_seconds(relay.pid), time.monotonic()
+        lab.feed(f"127.0.0.1:{port}", messages=messages, size=size, connections=connections, recipient="u@d0.test")
+        wait_for(lambda: lab.tally("drain.tally")["distinct"] == messages, 120, "the relay's delivery")
+        took = time.monotonic() - began
+        time.sleep(0.05) # the last log line
+        used = own_cpu_seconds(relay.pid) - before
+        relay.terminate()
+        words = relay.communicate()[0].split()
+        return {"cpu": used / messages * 1000, "rate": messages / took, "per_write": messages / int(words[3])}
+
+
+def daemon_run(scenario, messages, options):
+    size, latency = scenario.get("size", 4096), scenario.get("latency", 0)
+    lines, modulo = lines_of(scenario)
+    with Lab() as lab:
+        port = free_port()
+        drain_options = {"latency": latency} if latency else {}
+        connector = f"MaxConnections = {scenario.get('connections', 20)}"
+        if "tls" in scenario:
+            drain_options.update(pki=lab.path, sites=scenario["tls"], site="mx#.sites.test")
+            connector += " " + TLS.format(names='"*.sites.test"', root=lab.path / "root.pem")
+        drain = lab.drain(port, **drain_options)
+        daemon = Daemon(lab, port, lines, connector, workers=options.workers, durability=options.durability)
+        drain_before, before, began = own_cpu_seconds(drain.pid), daemon.cpu(), time.monotonic()
+        feed_cpu, fed = lab.feed(daemon.listening, messages=messages, size=size, connections=options.connections,
+                                 recipient="u@d#.test", modulo=modulo)
+        wait_for(lambda: lab.tally("drain.tally")["distinct"] == messages, 300, "delivery")
+        took = time.monotonic() - began
+        wait_for(lambda: daemon.metrics()["posthaste_queued"] == 0, 30, "the last outcome")
+        used, drain_used, m, d = (daemon.cpu() - before, own_cpu_seconds(drain.pid) - drain_before,
+                                  daemon.metrics(), lab.tally("drain.tally"))
+        world = daemon.world()
+        if d["messages"] != messages or fed["refused"] or ("tls" in scenario and d["clear"]):
+            raise RuntimeError(f"{scenario['title']}: {d['messages']} of {messages} arrived, "
+                               f"{fed['refused']} refused, {d['clear']} in the clear")
+        return {"cpu": used / messages * 1000, "rate": messages / took, "source_cpu": feed_cpu / messages * 1000,
+                "sink_cpu": drain_used / messages * 1000,
+                "per_write": m["posthaste_spool_group_messages_total"] / m["posthaste_spool_groups_total"]
+                if "posthaste_spool_groups_total" in m else messages / m["posthaste_durable_writes_total"],
+                "writes": m["posthaste_durable_writes_total"] / messages, "sessions": d["connections"],
+                "full": d["full"], "resumed": d["resumed"], "world": world}
+
+
+def median_of(runs, key):
+    values = Runs()
+    for run in runs:
+        values.add(run[key])
+    return values.median()
+
+
+def main():
+    prepare()
+    parser = options_parser(__doc__, messages=20000, runs=3, workers=1, connections=20, durability="commit")
+    parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(SCENARIOS)}; default all")
+    options = parser.parse_args()
+    names = options.scenarios or list(SCENARIOS)
+    rows, results = [], {}
+    for name in names:
+        scenario = SCENARIOS[name]
+        messages = int(options.messages * scenario.get("share", 1))
+        floors, runs = [], []
+        # By turns, so that what else the machine does falls on both.
+        for _ in range(options.runs if messages <= 50000 else 1):
+            floors.append(floor_run(min(messages, options.messages), scenario.get("size", 4096), options.connections,
+                                    scenario.get("latency", 0)))
+            runs.append(daemon_run(scenario, messages, options))
+        cpu, floor = median_of(runs, "cpu"), median_of(floors, "cpu")
+        results[name] = {"title": scenario["title"], "messages": messages, "size": scenario.get("size", 4096),
+                         "durability": options.durability, "workers": options.workers, "floor": floors, "runs": runs,
+                         "cpu_per_1000": cpu, "floor_cpu_per_1000": floor, "ratio": cpu / floor}
+        rows.append([scenario["title"], options.durability, f"{cpu / floor:.2f}", f"{cpu:.4f}", f"{floor:.4f}",
+                     f"{median_of(runs, 'rate'):.0f}", f"{median_of(floors, 'rate'):.0f}",
+                     f"{median_of(runs, 'per_write'):.1f}", f"{median_of(runs, 'sessions'):.0f}",
+                     f"{median_of(runs, 'full'):.0f}+{median_of(runs, 'resumed'):.0f}",
+                     f"{median_of(runs, 'source_cpu'):.3f}+{median_of(runs, 'sink_cpu'):.3f}"])
+        print(f"  {scenario['title']}: {cpu / floor:.2f} times the bare relay")
+        sys.stdout.flush()
+    world = runs[0]["world"]
+    table(f"deliver: posthaste ({world}, {options.workers} worker(s), spool on {file_system(OUT)}) against the bare relay",
+          ["scenario", "durability", "ratio", "CPU s/1,000", "relay", "msg/s", "relay", "msg/write", "sessions",
+           "handshakes", "source+sink CPU"], rows,
+          "ratio: CPU seconds per 1,000 messages, the daemon's over the bare relay's in the same run. handshakes:\n"
+          "full+resumed, as the sink counted them. The relay always speaks plaintext to one site.")
+    save("deliver", {"options": vars(options), "scenarios": results})
+
+
+if __name__ == "__main__":
+    main()
