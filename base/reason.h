@@ -42,6 +42,17 @@
       "Domain Security: the host did not ask for our certificate")                                 \
     X(DOMAIN_SECURE_MISROUTED, "domain-secure-misrouted", 451, "4.7.3",                            \
       "a domain-secured domain's connector is not DomainSecureEnabled")                            \
+    X(DANE_NO_TLS, "dane-no-tls", 451, "4.7.321", "TLSA records demand TLS, and there is none")    \
+    X(DANE_EXPIRED, "dane-expired", 451, "4.7.322",                                                \
+      "DANE: a certificate of the chain has expired")                                              \
+    X(DANE_MISMATCH, "dane-mismatch", 451, "4.7.323", "the certificate matches no TLSA record")    \
+    X(DANE_HOST_MISMATCH, "dane-host-mismatch", 451, "4.7.325",                                    \
+      "DANE: the certificate is for other names")                                                  \
+    X(DANE_REQUIRED, "dane-required", 451, "4.7.5", "DANE is demanded and not published")          \
+    X(STS_MX_MISMATCH, "sts-mx-mismatch", 451, "4.4.8", "the MTA-STS policy names other MX hosts") \
+    X(STS_CERT, "sts-cert", 451, "4.7.5", "the certificate fails the MTA-STS policy")              \
+    X(MX_INSECURE, "mx-insecure", 451, "4.7.5",                                                    \
+      "REQUIRETLS, and nothing vouches for the names of the MX hosts")                             \
     X(AUTH_NEEDS_TLS, "auth-needs-tls", 451, "4.7.3", "authentication demands TLS")                \
     X(AUTH_FAILED, "auth-failed", 454, "4.7.0", "the smart host refused our credentials")          \
     X(AUTH_NOT_OFFERED, "auth-not-offered", 451, "4.7.0", "the smart host offers no usable AUTH")  \

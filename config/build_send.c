@@ -153,6 +153,14 @@ static void build_pins(struct send *s)
     s->c->policy.pin_count = value->word_count;
 }
 
+static bool validates(const struct send *s)
+{
+    const struct ph_tls_policy *policy = &s->c->policy;
+
+    return policy->level <= PH_TLS_CERTIFICATE_VALIDATION || policy->credentials_exact_host ||
+           s->c->domain_secure_enabled;
+}
+
 // `block`: what each file holds at least one of.
 static bool append_files(struct send *s, const struct ph_value *value, const char *key,
                          const char *block, struct ph_buf *out)
@@ -166,7 +174,11 @@ static bool append_files(struct send *s, const struct ph_value *value, const cha
             struct ph_buf error = {0};
 
             good = ph_trust_read_system(out, &error);
-            if (!good) {
+            if (!good && !validates(s)) {
+                // Nothing of the configuration asks for it: what messages and destinations may
+                // ask for (REQUIRETLS, MTA-STS) then fails, rather than the start.
+                good = true;
+            } else if (!good) {
                 ph_build_error(s->b, value->at, "C20", key,
                                "the system's bundle can't be read (%.*s); install ca-certificates "
                                "or name a file",
@@ -300,6 +312,8 @@ static void build_policy(struct send *s)
     static const enum ph_tls_level floors[] = {PH_TLS_OPPORTUNISTIC, PH_TLS_ENCRYPTION_ONLY,
                                                PH_TLS_ENCRYPTION_ONLY,
                                                PH_TLS_CERTIFICATE_VALIDATION};
+    static const enum ph_dane_mode dane_modes[] = {PH_DANE_OPPORTUNISTIC, PH_DANE_MANDATORY,
+                                                   PH_DANE_NONE};
 
     policy->level = PH_TLS_OPPORTUNISTIC;
     if (v[PH_SEND_IGNORE_STARTTLS].boolean) {
@@ -321,16 +335,10 @@ static void build_policy(struct send *s)
     policy->report = v[PH_SEND_MODE].number == 1;
     policy->report_floor = floors[v[PH_SEND_REPORT_FLOOR].number];
     policy->source = s->c->source;
+    policy->dane_mode = dane_modes[v[PH_SEND_DANE_MODE].number];
+    policy->accept_dane = v[PH_SEND_ACCEPT_DANE].boolean;
     build_tls_domains(s);
     build_pins(s);
-}
-
-static bool validates(const struct send *s)
-{
-    const struct ph_tls_policy *policy = &s->c->policy;
-
-    return policy->level <= PH_TLS_CERTIFICATE_VALIDATION || policy->credentials_exact_host ||
-           s->c->domain_secure_enabled;
 }
 
 // --- the rules ---
@@ -621,9 +629,7 @@ static void build_one(struct send *s, struct trust_cache *cache, size_t *cached)
     check_domain_security(s);
     check_routing(s);
     check_codes(s);
-    if (validates(s)) {
-        build_trust(s, cache, cached);
-    }
+    build_trust(s, cache, cached);
     c->sending_identity = hash_identity(s);
 }
 

@@ -153,13 +153,13 @@ enum ph_block_kind {
     X(REVOCATION_CRLS, "RevocationCrls", LIST, "", 0, 0, NULL, IN_FORCE)                           \
     X(REVOCATION_UNKNOWN, "RevocationUnknown", CHOICE, "defer", 0, 0, "defer|accept", IN_FORCE)    \
     X(DANE_MODE, "SmtpDaneMode", CHOICE, "Opportunistic", 0, 0, "Opportunistic|Mandatory|None",    \
-      LATER)                                                                                       \
+      IN_FORCE)                                                                                    \
     X(MTA_STS_MODE, "MtaStsMode", CHOICE, "Opportunistic", 0, 0, "Opportunistic|Mandatory|None",   \
       LATER)                                                                                       \
     X(REQUIRETLS_EXTENSION, "RequireTlsExtension", CHOICE, "on", 0, 0, "on|off", LATER)            \
     X(TLS_REPORTING, "TlsReporting", CHOICE, "on", 0, 0, "on|off", LATER)                          \
     X(RETRY_TLS, "RetryTls", TIMES, "", 1000, PH_DAYS_MS(20), NULL, IN_FORCE)                      \
-    X(ACCEPT_DANE, "AcceptDane", BOOL, "false", 0, 0, NULL, LATER)                                 \
+    X(ACCEPT_DANE, "AcceptDane", BOOL, "false", 0, 0, NULL, IN_FORCE)                              \
     X(HOLD_WHEN_DISABLED, "HoldWhenDisabled", BOOL, "false", 0, 0, NULL, IN_FORCE)                 \
     X(ERROR_POLICIES, "ErrorPolicies", BITS, "Default", 0, 0,                                      \
       "Default|DowngradeDnsFailures|DowngradeCustomFailures|UpgradeCustomFailures", LATER)         \

@@ -349,7 +349,7 @@ bool ph_dns_local_answer(const struct ph_dns_local *local, struct ph_resolve_op 
     if (zone == NULL || !zone->zone) {
         return false;
     }
-    op->secure = false;
+    op->secure = true; // the administrator's own word
     op->ttl_s = PH_LOCAL_TTL_S;
     op->status = PH_RESOLVE_NXDOMAIN;
     for (unsigned hops = 0; hops < PH_LOCAL_CNAMES_MAX; hops++) {

@@ -16,5 +16,6 @@ void ph_dns_local_destroy(struct ph_dns_local *local); // NULL accepted
 PH_MUST_CHECK bool ph_dns_local_add(struct ph_dns_local *local, struct ph_str line,
                                     struct ph_buf *error);
 // Answers `op` (name, rrtype) when the name lies in a domain that the lines speak of (the last two
-// labels of any of their names); false: it has to be asked elsewhere.
+// labels of any of their names); false: it has to be asked elsewhere. Such answers are secure: they
+// are the administrator's own word.
 PH_MUST_CHECK bool ph_dns_local_answer(const struct ph_dns_local *local, struct ph_resolve_op *op);

@@ -13,6 +13,8 @@ static void resolve_next_host(struct ph_connection *c);
 static void try_next_address(struct ph_connection *c);
 static void start_connect(struct ph_connection *c);
 static void on_lookup(struct ph_op *op);
+static void on_dane_lookup(struct ph_op *op);
+static void host_known(struct ph_connection *c);
 static void on_connected(struct ph_op *op);
 static void on_closed(struct ph_op *op);
 static void on_timer(struct ph_timer *timer);
@@ -113,6 +115,7 @@ static void end(struct ph_connection *c)
     }
     PH_COUNT(c->worker, connections_out, -1);
     ph_session_note_release(c->note);
+    ph_tlsa_deinit(&c->tlsa);
     ph_buf_deinit(&c->ciphertext);
     ph_buf_deinit(&c->inbound);
     // The dispatch first: what it says of its queue comes before what the site does next.
@@ -183,9 +186,13 @@ static void resolve_next_host(struct ph_connection *c)
     c->host = &c->site->spec->hosts[c->order[c->order_next++]];
     c->address_count = 0;
     c->address_next = 0;
+    ph_tlsa_deinit(&c->tlsa);
+    c->dane_verdict = (struct ph_dane_verdict){0};
+    c->tlsa_until_ms = PH_NEVER;
     if (c->host->is_literal) {
+        c->tlsa.status = PH_TLSA_NONE; // it has no name to publish under
         c->addresses[c->address_count++] = c->host->literal;
-        try_next_address(c);
+        host_known(c);
         return;
     }
     for (size_t i = 0; i < PH_ARRAY_LEN(types); i++) {
@@ -283,16 +290,79 @@ static void on_lookup(struct ph_op *op)
         c->endpoint = (struct ph_endpoint){0};
         note_failure(c, &reason, "dns");
     }
+    if (c->address_count > 0 && !c->close_requested &&
+        c->opened_for->policy->dane_mode != PH_DANE_NONE) {
+        c->dane_lookup = ph_alloc(sizeof(*c->dane_lookup));
+        ph_op_init(&c->dane_lookup->op, on_dane_lookup, c);
+        ph_dane_lookup_start(c->dane_lookup, c->worker->io, c->host->name, c->site->spec->port,
+                             c->lookups[0], c->lookups[1]);
+    }
     for (size_t i = 0; i < 2; i++) {
         ph_buf_deinit(&c->lookups[i]->rdata);
         free(c->lookups[i]);
         c->lookups[i] = NULL;
     }
+    if (c->dane_lookup == NULL) {
+        host_known(c);
+    }
+}
+
+// A host that may not be used by policy: the next one, without a connection.
+static void host_refused(struct ph_connection *c, const struct ph_reason *reason)
+{
+    c->endpoint = (struct ph_endpoint){0};
+    c->address[0] = '\0';
+    note_failure(c, reason, "dns");
+    c->refused_by_policy = true; // also where the failure is one of DNS: its zone is signed
+    c->reason = *reason;
+    resolve_next_host(c);
+}
+
+static void on_dane_lookup(struct ph_op *op)
+{
+    struct ph_connection *c = op->owner;
+    struct ph_reason reason = c->dane_lookup->reason;
+    uint32_t ttl_s = c->dane_lookup->tlsa.ttl_s;
+
+    c->tlsa = c->dane_lookup->tlsa;
+    c->dane_lookup->tlsa = (struct ph_tlsa){0};
+    ph_dane_lookup_deinit(c->dane_lookup);
+    free(c->dane_lookup);
+    c->dane_lookup = NULL;
+    if (c->tlsa.status == PH_TLSA_USABLE || c->tlsa.status == PH_TLSA_UNUSABLE) {
+        ttl_s = ttl_s > PH_CONNECTION_TLSA_MIN_S ? ttl_s : PH_CONNECTION_TLSA_MIN_S;
+        c->tlsa_until_ms = ph_worker_now_ms(c->worker) + (uint64_t)ttl_s * 1000;
+    }
+    if (c->tlsa.status == PH_TLSA_FAILED && !c->close_requested) {
+        host_refused(c, &reason);
+    } else {
+        host_known(c);
+    }
+}
+
+static void host_known(struct ph_connection *c)
+{
+    struct ph_gate_subject subject;
+    struct ph_reason reason;
+
     if (c->close_requested) {
         end(c);
-    } else {
-        try_next_address(c);
+        return;
     }
+    if (c->address_count > 0) {
+        c->address[0] = '\0';
+        subject = ph_connection_subject(c, c->opened_for, NULL);
+        if (ph_gate_judge_host(c->opened_for->policy, &subject, &reason) == PH_GATE_REFUSED) {
+            host_refused(c, &reason);
+            return;
+        }
+    }
+    try_next_address(c);
+}
+
+bool ph_connection_demands_tls(const struct ph_connection *c)
+{
+    return ph_gate_demands_tls(c->opened_for->policy, &c->tlsa);
 }
 
 static void try_next_address(struct ph_connection *c)
@@ -496,10 +566,16 @@ void ph_connection_broken(struct ph_connection *c, const struct ph_reason *reaso
     if (handshake) {
         PH_COUNT(c->worker, handshakes_failed, 1);
     }
+    if (handshake && policy != NULL && !ph_tls_policy_forces(policy) &&
+        ph_gate_dane_applies(policy, &c->tlsa)) {
+        kept =
+            ph_reason_make(PH_REASON_DANE_NO_TLS, "%s publishes TLSA records, which demand TLS: %s",
+                           c->host->name, reason->sentence);
+    }
     if (c->opened_for == NULL) {
         keep_reason(c, &kept);
         ph_connection_request_close(c, PH_CONNECTION_THEN_END);
-    } else if (handshake && !ph_tls_policy_forces(policy) &&
+    } else if (handshake && !ph_connection_demands_tls(c) &&
                policy->fallback == PH_TLS_FALLBACK_PLAINTEXT && !c->plaintext_only) {
         PH_COUNT(c->worker, fallbacks_plaintext, 1);
         note_failure(c, &kept, "handshake");
@@ -554,9 +630,10 @@ bool ph_connection_usable(const struct ph_connection *c)
                  c->messages_sent >= limits->max_messages_per_connection;
     bool old = limits->max_connection_age_ms > 0 &&
                ph_worker_now_ms(c->worker) - c->opened_ms >= limits->max_connection_age_ms;
+    bool stale = ph_worker_now_ms(c->worker) >= c->tlsa_until_ms;
 
     return c->state == PH_CONNECTION_OPEN && !c->close_requested && !c->retiring &&
-           c->opened_for == NULL && !spent && !old;
+           c->opened_for == NULL && !spent && !old && !stale;
 }
 
 bool ph_connection_idle(const struct ph_connection *c)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "engine/connection.h"
+#include "engine/dane_lookup.h"
 #include "engine/worker.h"
 
 #define PH_CONNECTION_ADDRESSES_MAX 16               // addresses of one host; ours
@@ -11,7 +12,8 @@
 #define PH_CONNECTION_SEND_BYTES_MAX (256u << 10)    // handed to one send
 #define PH_CONNECTION_READ_BYTES_MAX (64u << 10)     // plaintext taken from TLS at a time
 #define PH_CONNECTION_INBOUND_BYTES_MAX (256u << 10) // replies not yet read; ours
-#define PH_CONNECTION_QUIT_MS 5000                   // how long 221 is waited for; ours
+#define PH_CONNECTION_TLSA_MIN_S 60 // a session lives so long whatever the TTL; ours
+#define PH_CONNECTION_QUIT_MS 5000  // how long 221 is waited for; ours
 
 enum ph_connection_after_close {
     PH_CONNECTION_THEN_NEXT_ADDRESS,
@@ -38,6 +40,10 @@ struct ph_connection {
     size_t address_next;
     struct ph_resolve_op *lookups[2]; // AAAA, A; while RESOLVE
     unsigned lookups_pending;
+    struct ph_dane_lookup *dane_lookup;  // while RESOLVE, after the addresses
+    struct ph_tlsa tlsa;                 // what the host publishes
+    uint64_t tlsa_until_ms;              // then it is asked anew: no more messages here
+    struct ph_dane_verdict dane_verdict; // of the chain it was last made for
     unsigned tries;
     bool refused_by_policy;
     struct ph_reason reason; // of the last failure; a policy refusal is kept
@@ -73,6 +79,8 @@ struct ph_connection {
 };
 
 // engine/connection
+// Must TLS succeed for the message the connection was opened for, or does it go on without?
+bool ph_connection_demands_tls(const struct ph_connection *c);
 // This address won't do for the message the connection was opened for.
 void ph_connection_address_failed(struct ph_connection *c, const struct ph_reason *reason,
                                   const char *step);
@@ -92,6 +100,11 @@ void ph_connection_on_sent(struct ph_op *op);
 void ph_connection_settle(struct ph_connection *c);
 // Takes the results of transactions that are over, wherever they stand.
 void ph_connection_finish_done(struct ph_connection *c);
+
+// What the gate goes by before there is a session.
+struct ph_gate_subject ph_connection_subject(struct ph_connection *c,
+                                             const struct ph_dispatch *dispatch,
+                                             const struct ph_tls_facts *facts);
 
 // engine/connection_note
 struct ph_session_note *ph_connection_note_create(const struct ph_connection *c);

@@ -8,7 +8,7 @@
 #include "engine/delivery.h"
 #include "tls/verify.h"
 
-#define PH_RESUMPTION_KEY_MAX 320 // sending identity, host and port as text
+#define PH_RESUMPTION_KEY_MAX 600 // sending identity, host, port and server name as text
 
 static void read_replies(struct ph_connection *c);
 static void handle_event(struct ph_connection *c, enum ph_client_event event);
@@ -28,7 +28,7 @@ void ph_connection_greet(struct ph_connection *c)
         .session_id = c->session_id,
         .hostname = connector->fqdn,
         .force_helo = connector->force_helo,
-        .helo_allowed = !ph_tls_policy_forces(c->opened_for->policy),
+        .helo_allowed = !ph_connection_demands_tls(c),
     });
     c->plain_facts = ph_tls_facts_plaintext(c->session_id, false);
     c->waiting_for = PH_CLIENT_WAIT_NONE;
@@ -36,13 +36,28 @@ void ph_connection_greet(struct ph_connection *c)
 
 // --- the gate ---
 
-static struct ph_gate_subject subject_of(struct ph_connection *c,
-                                         const struct ph_dispatch *dispatch,
-                                         const struct ph_tls_facts *facts)
+// The verdict on this chain by the host's TLSA records; made anew for another chain, or when a date
+// in it has come.
+static const struct ph_dane_verdict *dane_verdict(struct ph_connection *c,
+                                                  const struct ph_chain *chain, uint64_t wall_ms)
+{
+    struct ph_dane_verdict *verdict = &c->dane_verdict;
+
+    if (memcmp(verdict->chain_hash, chain->hash, PH_SHA256_BYTES) != 0 ||
+        (int64_t)(wall_ms / 1000) >= verdict->valid_until_s) {
+        ph_dane_verify(chain, &c->tlsa, wall_ms, verdict);
+    }
+    return verdict;
+}
+
+struct ph_gate_subject ph_connection_subject(struct ph_connection *c,
+                                             const struct ph_dispatch *dispatch,
+                                             const struct ph_tls_facts *facts)
 {
     const struct ph_tls_policy *policy = dispatch->policy;
     struct ph_gate_subject subject = {
         .facts = facts,
+        .tlsa = &c->tlsa,
         .connector = dispatch->connector,
         .recipient_domain = dispatch->domain,
         .host = c->host->is_literal ? PH_STR_NONE : ph_str_from(c->host->name),
@@ -50,7 +65,13 @@ static struct ph_gate_subject subject_of(struct ph_connection *c,
         .wall_ms = ph_worker_wall_ms(c->worker),
     };
 
-    if (facts->chain != NULL && policy->trust != NULL && ph_tls_policy_needs_chain(policy)) {
+    if (facts == NULL) {
+        return subject;
+    }
+    if (facts->chain != NULL && c->tlsa.status == PH_TLSA_USABLE) {
+        subject.dane = dane_verdict(c, facts->chain, subject.wall_ms);
+    }
+    if (facts->chain != NULL && policy->trust != NULL && ph_tls_policy_wants_verdict(policy)) {
         subject.verdict =
             ph_verify_chain(c->worker->tls, facts->chain, policy->trust, subject.wall_ms);
     }
@@ -71,7 +92,7 @@ enum ph_gate_result ph_connection_judge(struct ph_connection *c, const struct ph
                                         struct ph_reason *out_reason)
 {
     const struct ph_tls_facts *facts = facts_of(c);
-    struct ph_gate_subject subject = subject_of(c, dispatch, facts);
+    struct ph_gate_subject subject = ph_connection_subject(c, dispatch, facts);
 
     // A session that went on in the clear after a failed handshake is for those who allow that.
     if (!facts->encrypted && facts->starttls_offered && dispatch->policy->level != PH_TLS_NEVER &&
@@ -90,7 +111,7 @@ enum ph_gate_result ph_connection_judge(struct ph_connection *c, const struct ph
 static bool session_acceptable(struct ph_connection *c, const struct ph_tls_facts *facts,
                                struct ph_reason *out_reason)
 {
-    struct ph_gate_subject subject = subject_of(c, c->opened_for, facts);
+    struct ph_gate_subject subject = ph_connection_subject(c, c->opened_for, facts);
 
     return ph_gate_judge_session(c->opened_for->policy, &subject, out_reason) == PH_GATE_CLEARED;
 }
@@ -368,7 +389,14 @@ static void handle_event(struct ph_connection *c, enum ph_client_event event)
         reason = ph_reason_make(PH_REASON_STARTTLS_REFUSED,
                                 "%s (%s) offered STARTTLS and refused it: %u", c->host->name,
                                 c->address, reply->code);
-        if (ph_tls_policy_forces(c->opened_for->policy) ||
+        if (!ph_tls_policy_forces(c->opened_for->policy) &&
+            ph_gate_dane_applies(c->opened_for->policy, &c->tlsa)) {
+            reason = ph_reason_make(PH_REASON_DANE_NO_TLS,
+                                    "%s publishes TLSA records, which demand TLS; it offered "
+                                    "STARTTLS and refused it: %u",
+                                    c->host->name, reply->code);
+        }
+        if (ph_connection_demands_tls(c) ||
             c->opened_for->policy->fallback != PH_TLS_FALLBACK_PLAINTEXT) {
             ph_connection_address_failed(c, &reason, "starttls");
         } else {
@@ -413,7 +441,7 @@ static void after_ehlo(struct ph_connection *c)
 
     c->plain_facts.starttls_offered = offered;
     if (offered && !c->plaintext_only &&
-        (policy->level != PH_TLS_NEVER || ph_tls_policy_forces(policy))) {
+        (policy->level != PH_TLS_NEVER || ph_connection_demands_tls(c))) {
         c->state = PH_CONNECTION_STARTTLS;
         ph_client_starttls(c->client);
     } else if (!session_acceptable(c, &c->plain_facts, &reason)) {
@@ -423,28 +451,38 @@ static void after_ehlo(struct ph_connection *c)
     }
 }
 
+// What the handshake asks for: the host, or where its TLSA records were found (RFC 7672 §8.1).
+static struct ph_str server_name(const struct ph_connection *c)
+{
+    if (c->host->is_literal) {
+        return PH_STR_NONE;
+    }
+    return ph_str_from(ph_gate_dane_applies(c->opened_for->policy, &c->tlsa) ? c->tlsa.base_domain
+                                                                             : c->host->name);
+}
+
 static void begin_handshake(struct ph_connection *c)
 {
     const struct ph_send_connector *connector = c->site->spec->connector;
     const struct ph_tls_policy *policy = c->opened_for->policy;
     char key[PH_RESUMPTION_KEY_MAX];
-    int key_len =
-        snprintf(key, sizeof(key), "%016llx %s %u", (unsigned long long)connector->sending_identity,
-                 c->host->name, c->endpoint.port);
+    int key_len = snprintf(key, sizeof(key), "%016llx %s %u %.*s",
+                           (unsigned long long)connector->sending_identity, c->host->name,
+                           c->endpoint.port, PH_STR_ARG(server_name(c)));
 
     c->state = PH_CONNECTION_HANDSHAKE;
     c->handshake_began_ns = c->worker->io->now_ns;
-    c->tls = ph_tls_session_connect(
-        c->worker->tls, &(struct ph_tls_client_options){
-                            .session_id = c->session_id,
-                            .sni = c->host->is_literal ? PH_STR_NONE : ph_str_from(c->host->name),
-                            .resumption_key = {.data = key, .len = (size_t)key_len},
-                            .identity = connector->identity,
-                            .version_min = policy->version_min,
-                            .groups = connector->tls_groups,
-                            .ticket_acceptable = ticket_acceptable,
-                            .owner = c,
-                        });
+    c->tls = ph_tls_session_connect(c->worker->tls,
+                                    &(struct ph_tls_client_options){
+                                        .session_id = c->session_id,
+                                        .sni = server_name(c),
+                                        .resumption_key = {.data = key, .len = (size_t)key_len},
+                                        .identity = connector->identity,
+                                        .version_min = policy->version_min,
+                                        .groups = connector->tls_groups,
+                                        .ticket_acceptable = ticket_acceptable,
+                                        .owner = c,
+                                    });
     ph_connection_set_timer(c, connector->timeouts.tls_ms);
     go_on_with_handshake(c);
 }
@@ -495,7 +533,7 @@ static void authenticate_or_open(struct ph_connection *c)
         return;
     }
     c->state = PH_CONNECTION_AUTH;
-    subject = subject_of(c, c->opened_for, facts_of(c));
+    subject = ph_connection_subject(c, c->opened_for, facts_of(c));
     if (ph_gate_judge(c->opened_for->policy, &subject, PH_CLEARANCE_CREDENTIALS, &clearance,
                       &reason) == PH_GATE_REFUSED) {
         ph_connection_address_failed(c, &reason, "auth");
@@ -558,6 +596,7 @@ static void send_message(struct ph_connection *c, struct ph_dispatch *dispatch,
                          struct ph_clearance *take_clearance)
 {
     enum ph_reason_kind unfit = ph_client_unfit(c->client, &dispatch->transaction);
+    struct ph_gate_subject subject;
 
     if (dispatch->note == NULL) {
         ph_session_note_retain(c->note);
@@ -571,11 +610,8 @@ static void send_message(struct ph_connection *c, struct ph_dispatch *dispatch,
         ph_delivery_finish(c->worker, dispatch);
         return;
     }
-    if (dispatch->policy->level != PH_TLS_OPPORTUNISTIC) {
-        struct ph_gate_subject subject = subject_of(c, dispatch, facts_of(c));
-
-        dispatch->verified_by = ph_gate_verified_by(dispatch->policy, &subject);
-    }
+    subject = ph_connection_subject(c, dispatch, facts_of(c));
+    dispatch->verified_by = ph_gate_verified_by(dispatch->policy, &subject);
     dispatch->attempt_ms = ph_worker_now_ms(c->worker);
     dispatch->reused_session = c->messages_sent > 0;
     dispatch->peer_dsn = ph_client_ehlo(c->client)->dsn;

@@ -69,7 +69,8 @@ static struct ph_dispatch *create(struct ph_queue *queue, uint32_t message, cons
     dispatch->queue = queue;
     dispatch->domain = queue->domain;
     dispatch->connector = queue->connector != NULL ? queue->connector->name : PH_STR_NONE;
-    dispatch->policy = &queue->policy;
+    dispatch->own_policy = queue->policy;
+    dispatch->policy = &dispatch->own_policy;
     if (queue->site != NULL && purpose == PH_DISPATCH_DELIVER) {
         dispatch->spec = queue->site->spec;
         ph_site_spec_retain(dispatch->spec);
@@ -198,7 +199,7 @@ static void prepared(struct ph_dispatch *dispatch)
         dispatch->recipients[i].recipient = &content->envelope.recipients[r->index];
     }
     if (content->envelope.requiretls) {
-        dispatch->policy = &queue->policy_requiretls;
+        dispatch->own_policy.requiretls = true;
     }
     dispatch->transaction = (struct ph_client_transaction){
         .envelope = &content->envelope,

@@ -74,11 +74,12 @@ struct ph_dispatch {
     uint16_t origin;               // worker that owes it
     uint64_t id;
     uint32_t message;        // the origin's index
-    struct ph_queue *queue;  // the origin's; it lives as long as this, `domain` and policy too
+    struct ph_queue *queue;  // the origin's; it lives as long as this, `domain` too
     struct ph_str domain;    // immutable
     struct ph_str connector; // its name; immutable
     bool unsuited;           // some session was not good enough for it: counted so at its queue
-    const struct ph_tls_policy *policy;
+    const struct ph_tls_policy *policy; // `own_policy`: the queue's may change under it
+    struct ph_tls_policy own_policy;
     struct ph_site_spec *spec;  // referenced
     struct ph_content *content; // referenced once prepared
     uint64_t formed_ms;

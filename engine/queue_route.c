@@ -23,6 +23,7 @@ struct ph_lookup {
     struct ph_site_host *hosts; // found so far
     size_t host_count;
     uint32_t ttl_s;
+    bool insecure;           // a host's name comes from an answer that DNSSEC doesn't vouch for
     struct ph_reason reason; // of a question that gave no host
 };
 
@@ -135,6 +136,9 @@ static void on_answer(struct ph_op *op)
             ph_str_copy(host.name, sizeof(host.name), ph_str_from(found.hosts[i].name));
             add_host(lookup, &host);
         }
+        // A smart host that stands for itself is the administrator's word.
+        lookup->insecure |= !answer->secure && (lookup->queue->connector->dns_routing ||
+                                                answer->status == PH_RESOLVE_OK);
     }
     if (answer->ttl_s < lookup->ttl_s) {
         lookup->ttl_s = answer->ttl_s;
@@ -207,6 +211,7 @@ static void conclude(struct ph_lookup *lookup)
     if (queue != NULL) {
         queue->lookup = NULL;
         if (lookup->host_count > 0) {
+            queue->policy.mx_secure = !lookup->insecure;
             ph_queue_routed(queue, make_spec(lookup), (uint64_t)ttl_s * 1000);
         } else if (ph_reason_is_permanent(&lookup->reason)) {
             ph_queue_fail_all(queue, &lookup->reason);

@@ -90,7 +90,6 @@ static struct ph_queue *create(struct ph_worker *worker, const struct ph_send_co
     queue->domain = (struct ph_str){.data = queue->key + domain_at, .len = key_len - domain_at};
     if (connector != NULL) {
         queue->policy = ph_config_policy(queue->config, connector, queue->domain, false);
-        queue->policy_requiretls = ph_config_policy(queue->config, connector, queue->domain, true);
     } else {
         queue->last_error = ph_reason_make(PH_REASON_NO_CONNECTOR,
                                            "no enabled SendConnector has an address space for "

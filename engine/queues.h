@@ -32,9 +32,8 @@ struct ph_queue {
     struct ph_worker *worker;
     struct ph_config *config; // referenced
     const struct ph_send_connector *connector;
-    struct ph_str domain; // A-labels, in `key`
-    struct ph_tls_policy policy;
-    struct ph_tls_policy policy_requiretls; // for messages that ask for it
+    struct ph_str domain;        // A-labels, in `key`
+    struct ph_tls_policy policy; // with what the destination publishes, as of the last look
     enum ph_queue_state state;
     uint32_t index; // in the worker's table: what a recipient holds
     struct ph_ready ready;

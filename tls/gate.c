@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tls/identity.h"
+#include "tls/mta_sts.h"
 
 #define PH_GATE_REFERENCES_MAX 32 // names of one TlsDomain that are compared; config refuses more
 #define PH_GATE_NAMES_SHOWN 3     // of a certificate, in a sentence
@@ -16,6 +17,7 @@ struct ph_clearance {
 };
 
 enum stage {
+    STAGE_HOST,    // nothing is connected yet
     STAGE_SESSION, // the handshake is done, the second EHLO isn't
     STAGE_ENVELOPE,
     STAGE_CREDENTIALS,
@@ -27,12 +29,14 @@ struct judgement {
     const struct ph_gate_subject *subject;
     enum stage stage;
     enum ph_tls_level level;
+    bool authenticated_by_dane;
     char host[PH_REASON_SENTENCE_MAX / 2]; // host_of writes it, for a refusal only
     struct ph_reason *out_reason;
 };
 
 // Each step returns true when it has nothing against the session.
 static bool check_routing(struct judgement *j);
+static bool check_host(struct judgement *j);
 static bool check_encryption(struct judgement *j);
 static bool check_version(struct judgement *j);
 static bool check_chain(struct judgement *j);
@@ -40,7 +44,11 @@ static bool check_revocation(struct judgement *j);
 static bool check_pins(struct judgement *j);
 static bool check_names(struct judgement *j);
 static bool check_mutual(struct judgement *j);
+static bool check_dane(struct judgement *j);
+static bool check_sts(struct judgement *j);
 static bool check_requiretls(struct judgement *j);
+static bool authenticated_by_dane(const struct ph_tls_policy *policy,
+                                  const struct ph_gate_subject *subject);
 
 // "mx1.example.org (192.0.2.7)". Sentences are made for refusals: what is cleared, envelope by
 // envelope, formats nothing.
@@ -86,13 +94,25 @@ static bool judge(const struct ph_tls_policy *policy, const struct ph_gate_subje
         .subject = subject,
         .stage = stage,
         .level = ph_tls_policy_level(policy),
+        .authenticated_by_dane = authenticated_by_dane(policy, subject),
         .out_reason = out_reason,
     };
 
-    // The chain comes before the name: an expired certificate is not called a wrong one.
-    return check_routing(&j) && check_encryption(&j) && check_version(&j) && check_chain(&j) &&
-           check_revocation(&j) && check_pins(&j) && check_names(&j) && check_mutual(&j) &&
-           check_requiretls(&j);
+    if (stage == STAGE_HOST) {
+        return check_routing(&j) && check_host(&j);
+    }
+    // What the connector demands before what the destination does. The chain comes before the name:
+    // an expired certificate is not called a wrong one.
+    return check_routing(&j) && check_host(&j) && check_encryption(&j) && check_version(&j) &&
+           check_chain(&j) && check_revocation(&j) && check_pins(&j) && check_names(&j) &&
+           check_mutual(&j) && check_dane(&j) && check_sts(&j) && check_requiretls(&j);
+}
+
+enum ph_gate_result ph_gate_judge_host(const struct ph_tls_policy *policy,
+                                       const struct ph_gate_subject *subject,
+                                       struct ph_reason *out_reason)
+{
+    return judge(policy, subject, STAGE_HOST, out_reason) ? PH_GATE_CLEARED : PH_GATE_REFUSED;
 }
 
 enum ph_gate_result ph_gate_judge_session(const struct ph_tls_policy *policy,
@@ -139,16 +159,20 @@ const char *ph_gate_verified_by(const struct ph_tls_policy *policy,
                                 const struct ph_gate_subject *subject)
 {
     const char *verified_by = "none";
+    bool names = ph_tls_policy_level(policy) == PH_TLS_DOMAIN_VALIDATION ||
+                 policy->credentials_exact_host || policy->requiretls ||
+                 ph_tls_policy_enforces_sts(policy);
 
-    if (subject->facts->encrypted && ph_tls_policy_needs_chain(policy)) {
-        if (policy->domain_secure) {
-            verified_by = "mutual";
-        } else if (ph_tls_policy_level(policy) == PH_TLS_DOMAIN_VALIDATION ||
-                   policy->credentials_exact_host || policy->requiretls) {
-            verified_by = "chain+name";
-        } else {
-            verified_by = "chain";
-        }
+    if (!subject->facts->encrypted) {
+        verified_by = "none";
+    } else if (policy->domain_secure) {
+        verified_by = "mutual";
+    } else if (authenticated_by_dane(policy, subject)) {
+        verified_by = "dane";
+    } else if (names) {
+        verified_by = "chain+name";
+    } else if (ph_tls_policy_needs_chain(policy)) {
+        verified_by = "chain";
     }
     return verified_by;
 }
@@ -193,6 +217,22 @@ static bool check_encryption(struct judgement *j)
             PH_STR_ARG(j->subject->connector), demand_of(j), host_of(j));
         return false;
     }
+    if (ph_gate_dane_applies(j->policy, j->subject->tlsa)) {
+        *j->out_reason = ph_reason_make(
+            PH_REASON_DANE_NO_TLS, "%.*s publishes TLSA records, which demand TLS; %s %s",
+            PH_STR_ARG(j->subject->host), host_of(j),
+            facts->starttls_offered ? "offered STARTTLS, but the session is not encrypted"
+                                    : "does not offer STARTTLS");
+        return false;
+    }
+    if (ph_tls_policy_enforces_sts(j->policy)) {
+        *j->out_reason = ph_reason_make(
+            facts->starttls_offered ? PH_REASON_STARTTLS_REFUSED : PH_REASON_TLS_NOT_OFFERED,
+            "the MTA-STS policy of %s demands TLS; %s %s", j->policy->sts->domain, host_of(j),
+            facts->starttls_offered ? "offered STARTTLS, but the session is not encrypted"
+                                    : "does not offer STARTTLS");
+        return false;
+    }
     if (j->policy->credentials_exact_host ||
         (j->stage == STAGE_CREDENTIALS && !j->policy->credentials_in_clear)) {
         *j->out_reason =
@@ -219,12 +259,23 @@ static bool check_version(struct judgement *j)
     return true;
 }
 
+// DANE stands in for the chain where AcceptDane allows it, and for REQUIRETLS (RFC 8689 §4.2.1).
+static bool needs_chain(const struct judgement *j)
+{
+    const struct ph_tls_policy *policy = j->policy;
+    bool by_connector = j->level <= PH_TLS_CERTIFICATE_VALIDATION || policy->credentials_exact_host;
+
+    return policy->domain_secure ||
+           (by_connector && !(policy->accept_dane && j->authenticated_by_dane)) ||
+           (policy->requiretls && !j->authenticated_by_dane);
+}
+
 static bool check_chain(struct judgement *j)
 {
     const struct ph_chain *chain = j->subject->facts->chain;
     const struct ph_chain_verdict *verdict = j->subject->verdict;
 
-    if (!ph_tls_policy_needs_chain(j->policy)) {
+    if (!needs_chain(j)) {
         return true;
     }
     if (chain == NULL) {
@@ -255,7 +306,7 @@ static bool check_revocation(struct judgement *j)
 {
     const struct ph_chain_verdict *verdict = j->subject->verdict;
 
-    if (!ph_tls_policy_needs_chain(j->policy)) {
+    if (!needs_chain(j)) {
         return true;
     }
     if (verdict->revocation == PH_REVOCATION_REVOKED) {
@@ -323,7 +374,8 @@ static bool needs_host_name(const struct judgement *j)
 {
     bool named_by_level = j->level == PH_TLS_DOMAIN_VALIDATION && j->policy->tls_domain_count > 0;
 
-    return (j->policy->credentials_exact_host || j->policy->requiretls) &&
+    return (j->policy->credentials_exact_host ||
+            (j->policy->requiretls && !j->authenticated_by_dane)) &&
            !(j->subject->host.len == 0 && named_by_level);
 }
 
@@ -403,12 +455,214 @@ static bool check_mutual(struct judgement *j)
     return true;
 }
 
-// RFC 8689 §4.2.1: the next hop must offer REQUIRETLS, in the EHLO reply inside TLS.
+// --- What the destination publishes ---
+
+bool ph_gate_dane_applies(const struct ph_tls_policy *policy, const struct ph_tlsa *tlsa)
+{
+    return policy->dane_mode != PH_DANE_NONE && tlsa != NULL &&
+           (tlsa->status == PH_TLSA_USABLE || tlsa->status == PH_TLSA_UNUSABLE);
+}
+
+bool ph_gate_demands_tls(const struct ph_tls_policy *policy, const struct ph_tlsa *tlsa)
+{
+    return ph_tls_policy_forces(policy) || ph_tls_policy_enforces_sts(policy) ||
+           policy->dane_mode == PH_DANE_MANDATORY || ph_gate_dane_applies(policy, tlsa);
+}
+
+// The names one of which a certificate below a published authority must have (RFC 7672 §3.2.2).
+static bool dane_names_match(const struct ph_gate_subject *subject)
+{
+    struct ph_str references[3];
+    size_t count = 0;
+
+    references[count++] = ph_str_from(subject->tlsa->base_domain);
+    references[count++] = subject->recipient_domain;
+    if (subject->host.len > 0) {
+        references[count++] = subject->host;
+    }
+    return ph_identity_match(subject->facts->chain, references, count, PH_TLS_COMMON_NAME_NEVER)
+        .matches;
+}
+
+static bool authenticated_by_dane(const struct ph_tls_policy *policy,
+                                  const struct ph_gate_subject *subject)
+{
+    const struct ph_chain *chain = subject->facts != NULL ? subject->facts->chain : NULL;
+    const struct ph_dane_verdict *dane = subject->dane;
+
+    if (!ph_gate_dane_applies(policy, subject->tlsa) || subject->tlsa->status != PH_TLSA_USABLE ||
+        chain == NULL) {
+        return false;
+    }
+    // As with a chain verdict: one on another chain is a mistake of ours.
+    PH_CHECK(dane != NULL && memcmp(dane->chain_hash, chain->hash, PH_SHA256_BYTES) == 0);
+    return (int64_t)(subject->wall_ms / 1000) < dane->valid_until_s &&
+           (dane->match == PH_DANE_MATCH_EE ||
+            (dane->match == PH_DANE_MATCH_TA && dane_names_match(subject)));
+}
+
+static bool refuse_unpublished(struct judgement *j, const char *why)
+{
+    *j->out_reason = ph_reason_make(
+        PH_REASON_DANE_REQUIRED,
+        "connector %.*s has SmtpDaneMode = Mandatory; %.*s %s; its operator must publish TLSA "
+        "records in a signed zone, or the connector's mode must be Opportunistic",
+        PH_STR_ARG(j->subject->connector), PH_STR_ARG(j->subject->recipient_domain), why);
+    return false;
+}
+
+// Before a session: DANE that isn't known or is missing, an MX host that MTA-STS doesn't name.
+static bool check_host(struct judgement *j)
+{
+    const struct ph_tls_policy *policy = j->policy;
+    const struct ph_tlsa *tlsa = j->subject->tlsa;
+    bool usable = tlsa != NULL && tlsa->status == PH_TLSA_USABLE;
+
+    if (policy->dane_mode != PH_DANE_NONE &&
+        (tlsa == NULL || tlsa->status == PH_TLSA_UNKNOWN || tlsa->status == PH_TLSA_FAILED)) {
+        *j->out_reason = ph_reason_make(
+            PH_REASON_DNS_FAILURE, "whether %s publishes TLSA records is not known", host_of(j));
+        return false;
+    }
+    if (policy->dane_mode == PH_DANE_MANDATORY && !usable) {
+        return refuse_unpublished(j, "has a mail host without usable TLSA records");
+    }
+    if (policy->dane_mode == PH_DANE_MANDATORY && !policy->mx_secure) {
+        return refuse_unpublished(j, "has MX records that DNSSEC does not vouch for");
+    }
+    // DANE stands above MTA-STS: it needs no third party.
+    if (ph_tls_policy_enforces_sts(policy) && !ph_gate_dane_applies(policy, tlsa) &&
+        !ph_sts_mx_matches(policy->sts, j->subject->host)) {
+        *j->out_reason = ph_reason_make(
+            PH_REASON_STS_MX_MISMATCH,
+            "MX hosts of '%s' failed MTA-STS validation: its policy (id %s) does not name %s",
+            policy->sts->domain, policy->sts->id, host_of(j));
+        return false;
+    }
+    return true;
+}
+
+static bool check_dane(struct judgement *j)
+{
+    const struct ph_gate_subject *subject = j->subject;
+    const struct ph_dane_verdict *dane = subject->dane;
+    enum ph_reason_kind kind = PH_REASON_DANE_HOST_MISMATCH;
+    char shown[200];
+
+    if (!ph_gate_dane_applies(j->policy, subject->tlsa) ||
+        subject->tlsa->status != PH_TLSA_USABLE || j->authenticated_by_dane) {
+        return true;
+    }
+    if (subject->facts->chain == NULL || dane->match == PH_DANE_NO_MATCH) {
+        *j->out_reason =
+            ph_reason_make(PH_REASON_DANE_MISMATCH,
+                           "DANE: the certificate of %s is not the one that %s "
+                           "publishes: %s",
+                           host_of(j), subject->tlsa->base_domain,
+                           subject->facts->chain == NULL ? "it showed none" : dane->detail);
+        return false;
+    }
+    if (dane->match != PH_DANE_MATCH_TA ||
+        (int64_t)(subject->wall_ms / 1000) >= dane->valid_until_s) {
+        kind = PH_REASON_DANE_EXPIRED;
+        *j->out_reason = ph_reason_make(kind, "DANE: of the chain that %s showed, %s", host_of(j),
+                                        dane->match == PH_DANE_MATCH_STALE
+                                            ? dane->detail
+                                            : "a certificate has expired meanwhile");
+        return false;
+    }
+    join_names(shown, sizeof(shown), NULL, 0, subject->facts->chain);
+    *j->out_reason = ph_reason_make(
+        kind, "DANE: %s showed a certificate of the published authority for %s, not for %s",
+        host_of(j), shown[0] != '\0' ? shown : "no DNS name", subject->tlsa->base_domain);
+    return false;
+}
+
+// What is wrong with the certificate by RFC 8461 §4.2: chain and the MX host's name. NULL: nothing.
+static const char *sts_certificate_problem(const struct judgement *j)
+{
+    const struct ph_chain *chain = j->subject->facts->chain;
+    const struct ph_chain_verdict *verdict = j->subject->verdict;
+
+    if (chain == NULL) {
+        return "no certificate was shown";
+    }
+    if (verdict == NULL) {
+        return "there is no trust store to verify it by";
+    }
+    PH_CHECK(verdict->trust_id == j->policy->trust_id &&
+             memcmp(verdict->chain_hash, chain->hash, PH_SHA256_BYTES) == 0);
+    if (verdict->kind != PH_REASON_NONE) {
+        return verdict->detail;
+    }
+    if ((int64_t)(j->subject->wall_ms / 1000) >= verdict->valid_until_s) {
+        return "it has expired";
+    }
+    if (verdict->revocation == PH_REVOCATION_REVOKED) {
+        return "it is revoked";
+    }
+    if (!ph_identity_match(chain, &j->subject->host, 1, PH_TLS_COMMON_NAME_NEVER).matches) {
+        return "it is for other names";
+    }
+    return NULL;
+}
+
+static bool meets_sts_certificate(struct judgement *j)
+{
+    const char *problem = sts_certificate_problem(j);
+
+    if (problem != NULL) {
+        *j->out_reason = ph_reason_make(
+            PH_REASON_STS_CERT,
+            "Remote certificate failed MTA-STS validation (policy of %s, id %s). Reason: %s: %s",
+            j->policy->sts->domain, j->policy->sts->id, host_of(j), problem);
+    }
+    return problem == NULL;
+}
+
+static bool check_sts(struct judgement *j)
+{
+    return !ph_tls_policy_enforces_sts(j->policy) ||
+           ph_gate_dane_applies(j->policy, j->subject->tlsa) || meets_sts_certificate(j);
+}
+
+bool ph_gate_meets_sts(const struct ph_tls_policy *policy, const struct ph_gate_subject *subject,
+                       struct ph_reason *out_reason)
+{
+    struct judgement j = {.policy = policy, .subject = subject, .out_reason = out_reason};
+    bool met = ph_sts_mx_matches(policy->sts, subject->host);
+
+    if (!met) {
+        *out_reason =
+            ph_reason_make(PH_REASON_STS_MX_MISMATCH, "the MTA-STS policy of %s does not name %s",
+                           policy->sts->domain, host_of(&j));
+    } else if (!subject->facts->encrypted) {
+        met = false;
+        *out_reason = ph_reason_make(PH_REASON_TLS_NOT_OFFERED, "%s offers no TLS", host_of(&j));
+    } else {
+        met = meets_sts_certificate(&j);
+    }
+    return met;
+}
+
+// RFC 8689 §4.2.1: the host's name must be vouched for, and the next hop must offer REQUIRETLS, in
+// the EHLO reply inside TLS.
 static bool check_requiretls(struct judgement *j)
 {
+    bool vouched =
+        j->policy->mx_secure || (j->policy->sts != NULL && j->policy->sts->mode != PH_STS_NONE &&
+                                 ph_sts_mx_matches(j->policy->sts, j->subject->host));
     bool lacks =
         j->stage == STAGE_ENVELOPE && j->policy->requiretls && !j->subject->peer_offers_requiretls;
 
+    if (j->policy->requiretls && !vouched) {
+        *j->out_reason = ph_reason_make(
+            PH_REASON_MX_INSECURE,
+            "the sender asked for REQUIRETLS; neither DNSSEC nor an MTA-STS policy of %.*s vouches "
+            "for the name of its mail host %s",
+            PH_STR_ARG(j->subject->recipient_domain), host_of(j));
+        return false;
+    }
     if (lacks) {
         *j->out_reason =
             ph_reason_make(PH_REASON_REQUIRETLS_UNSUPPORTED,

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/reason.h"
+#include "tls/dane.h"
 #include "tls/facts.h"
 #include "tls/policy.h"
 
@@ -21,6 +22,9 @@ struct ph_gate_subject {
     const struct ph_tls_facts *facts; // of this very session; never NULL (plaintext has facts)
     const struct ph_chain_verdict *verdict; // of facts->chain against policy->trust, now; NULL only
                                             // where no certificate was shown
+    const struct ph_tlsa *tlsa;             // what the host publishes; NULL: nobody has asked
+    const struct ph_dane_verdict *dane;     // of facts->chain against `tlsa`, now; NULL where there
+                                            // is no certificate or nothing to match
     struct ph_str connector;                // names for the sentence
     struct ph_str recipient_domain;         // A-labels
     struct ph_str host;                     // MX or smart host's name; empty for an IP literal
@@ -34,6 +38,19 @@ enum ph_gate_result {
     PH_GATE_CLEARED, // `out_clearance` is the caller's, to be given to smtp/client
 };
 
+// What is known before there is a session (`facts` may be NULL): may this host be connected to at
+// all? MX hosts that the policy of the destination rules out, DANE that is demanded and missing.
+PH_MUST_CHECK enum ph_gate_result ph_gate_judge_host(const struct ph_tls_policy *policy,
+                                                     const struct ph_gate_subject *subject,
+                                                     struct ph_reason *out_reason);
+// Must STARTTLS succeed with this host, by the policy or by what the destination publishes?
+bool ph_gate_demands_tls(const struct ph_tls_policy *policy, const struct ph_tlsa *tlsa);
+// Do the host's TLSA records count for this policy? (Then MTA-STS doesn't.)
+bool ph_gate_dane_applies(const struct ph_tls_policy *policy, const struct ph_tlsa *tlsa);
+// Would the session pass the MTA-STS policy, whatever its mode? For reports.
+PH_MUST_CHECK bool ph_gate_meets_sts(const struct ph_tls_policy *policy,
+                                     const struct ph_gate_subject *subject,
+                                     struct ph_reason *out_reason);
 // Facts that exist when the handshake is done, before the second EHLO: is this session worth going
 // on with? Makes no clearance.
 PH_MUST_CHECK enum ph_gate_result ph_gate_judge_session(const struct ph_tls_policy *policy,

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "tls/mta_sts.h"
+
 const char *ph_tls_level_name(enum ph_tls_level level)
 {
     static const char *const names[] = {
@@ -35,6 +37,16 @@ bool ph_tls_policy_needs_chain(const struct ph_tls_policy *policy)
            policy->requiretls || policy->credentials_exact_host;
 }
 
+bool ph_tls_policy_wants_verdict(const struct ph_tls_policy *policy)
+{
+    return ph_tls_policy_needs_chain(policy) || policy->sts != NULL;
+}
+
+bool ph_tls_policy_enforces_sts(const struct ph_tls_policy *policy)
+{
+    return policy->sts != NULL && policy->sts->mode == PH_STS_ENFORCE;
+}
+
 static bool same_names(const struct ph_tls_policy *a, const struct ph_tls_policy *b)
 {
     bool same = a->tls_domain_count == b->tls_domain_count;
@@ -61,6 +73,7 @@ bool ph_tls_policy_eq(const struct ph_tls_policy *a, const struct ph_tls_policy 
            a->credentials_in_clear == b->credentials_in_clear && a->fallback == b->fallback &&
            a->name_source == b->name_source && a->common_name == b->common_name &&
            a->revocation_unknown_accept == b->revocation_unknown_accept &&
-           a->version_min == b->version_min && a->trust_id == b->trust_id && same_names(a, b) &&
-           same_pins(a, b);
+           a->version_min == b->version_min && a->trust_id == b->trust_id &&
+           a->dane_mode == b->dane_mode && a->accept_dane == b->accept_dane &&
+           a->mx_secure == b->mx_secure && a->sts == b->sts && same_names(a, b) && same_pins(a, b);
 }

@@ -33,7 +33,15 @@ enum ph_tls_fallback {
     PH_TLS_FALLBACK_PLAINTEXT,
 };
 
-struct ph_trust; // tls/trust.h: roots and CRLs, immutable, shared by threads
+// What DANE records of the destination do (SmtpDaneMode).
+enum ph_dane_mode {
+    PH_DANE_MANDATORY,     // no usable record, no delivery
+    PH_DANE_OPPORTUNISTIC, // what is published must match
+    PH_DANE_NONE,
+};
+
+struct ph_sts_policy; // tls/mta_sts.h
+struct ph_trust;      // tls/trust.h: roots and CRLs, immutable, shared by threads
 
 // Pins: SHA-256 of the leaf's SubjectPublicKeyInfo; any match is needed when there are some.
 struct ph_tls_pin {
@@ -63,6 +71,13 @@ struct ph_tls_policy {
     struct ph_trust *trust;         // chain validation goes by it; NULL where no level needs one
     uint64_t trust_id;              // of `trust`; 0 where there is none
     struct ph_str source;           // "posthaste.conf:31 SendConnector contoso"
+
+    // What the destination publishes; it only ever adds to the demands above.
+    enum ph_dane_mode dane_mode;
+    bool accept_dane; // AcceptDane: what DANE authenticates needs no chain of the connector's
+    bool mx_secure;   // the host's name comes from DNSSEC or from the administrator
+    const struct ph_sts_policy
+        *sts; // of the recipient's domain; NULL: none. The holder's reference
 };
 
 const char *ph_tls_level_name(enum ph_tls_level level); // "DomainValidation", â€¦
@@ -70,7 +85,11 @@ const char *ph_tls_level_name(enum ph_tls_level level); // "DomainValidation", â
 enum ph_tls_level ph_tls_policy_level(const struct ph_tls_policy *policy);
 // Must STARTTLS succeed? (RequireTLS, a level, Domain Security, REQUIRETLS.)
 bool ph_tls_policy_forces(const struct ph_tls_policy *policy);
-// Does a judgement need a chain verdict?
+// Does a judgement need a chain verdict? (By the connector, Domain Security or REQUIRETLS.)
 bool ph_tls_policy_needs_chain(const struct ph_tls_policy *policy);
+// Is a chain verdict of use? MTA-STS judges by one too, and reports in testing mode.
+bool ph_tls_policy_wants_verdict(const struct ph_tls_policy *policy);
+// Does the destination's MTA-STS policy have to be met?
+bool ph_tls_policy_enforces_sts(const struct ph_tls_policy *policy);
 // Do two policies demand the same of a session to the same recipient domain?
 bool ph_tls_policy_eq(const struct ph_tls_policy *a, const struct ph_tls_policy *b);

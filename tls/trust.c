@@ -24,13 +24,25 @@ static bool take_crl(struct ph_trust *trust, struct ph_str der);
 static bool read_blocks(struct ph_trust *trust, struct ph_str text, const char *what, bool crls,
                         take_block *take, struct ph_buf *error);
 
-struct ph_trust *ph_trust_create(const struct ph_trust_options *options, struct ph_buf *error)
+struct ph_trust *ph_trust_create_empty(void)
 {
     static _Atomic uint64_t last_id; // ids must differ over all threads of the process
     struct ph_trust *trust = ph_alloc(sizeof(*trust));
 
     atomic_init(&trust->references, 1);
     trust->id = atomic_fetch_add(&last_id, 1) + 1;
+    return trust;
+}
+
+bool ph_trust_add_anchor(struct ph_trust *trust, struct ph_str der)
+{
+    return take_anchor(trust, der);
+}
+
+struct ph_trust *ph_trust_create(const struct ph_trust_options *options, struct ph_buf *error)
+{
+    struct ph_trust *trust = ph_trust_create_empty();
+
     trust->revocation_source = options->revocation_source;
     if (!read_blocks(trust, options->anchors_pem, "trust anchor", false, take_anchor, error) ||
         !read_blocks(trust, options->intermediates_pem, "intermediate", false, take_intermediate,

@@ -36,3 +36,8 @@ struct ph_trust {
     size_t crl_count;
     bool revocation_source;
 };
+
+// For tls/dane: a store of its own for one judgement. No anchor yet.
+struct ph_trust *ph_trust_create_empty(void);
+// False: not a certificate.
+PH_MUST_CHECK bool ph_trust_add_anchor(struct ph_trust *trust, struct ph_str der);

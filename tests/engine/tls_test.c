@@ -101,6 +101,7 @@ static enum ph_reason_kind judge(struct ends *ends, enum ph_tls_level level,
 {
     static const struct ph_str name = {.data = "mx.contoso.test", .len = 15};
     struct ph_tls_policy policy = {.level = level,
+                                   .dane_mode = PH_DANE_NONE,
                                    .fallback = PH_TLS_FALLBACK_PLAINTEXT,
                                    .tls_domains = &name,
                                    .tls_domain_count = 1,

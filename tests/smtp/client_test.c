@@ -11,6 +11,7 @@
 static struct ph_clearance *cleared(enum ph_clearance_kind kind)
 {
     struct ph_tls_policy policy = {.level = PH_TLS_OPPORTUNISTIC,
+                                   .dane_mode = PH_DANE_NONE,
                                    .fallback = PH_TLS_FALLBACK_PLAINTEXT,
                                    .credentials_in_clear = true};
     struct ph_tls_facts facts = ph_tls_facts_plaintext(SESSION, false);

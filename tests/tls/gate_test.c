@@ -101,7 +101,7 @@ static enum ph_reason_kind judge(const struct ph_tls_policy *policy, const struc
 #define POLICY(...)                                                                                \
     {                                                                                              \
         .trust_id = TRUST_ID, .version_min = 0x0303, .fallback = PH_TLS_FALLBACK_PLAINTEXT,        \
-        __VA_ARGS__                                                                                \
+        .dane_mode = PH_DANE_NONE, __VA_ARGS__                                                     \
     }
 #define OPP POLICY(.level = PH_TLS_OPPORTUNISTIC)
 #define ENC POLICY(.level = PH_TLS_ENCRYPTION_ONLY)
