@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "cli/cli.h"
+#include "cli/confine.h"
 #include "cli/log_writer.h"
 #include "engine/admin.h"
 #include "engine/engine.h"
@@ -242,6 +243,22 @@ static void raise_file_limit(const struct ph_config *config)
     }
 }
 
+// Secrets have been read; nobody has been talked to. A kernel that can't filter is no reason not to
+// deliver mail, a user that can't be had is.
+static bool confine(const struct ph_config *config)
+{
+    struct ph_buf error = {0};
+    bool good = ph_confine_become(config->user, &error);
+
+    if (!good) {
+        fprintf(stderr, "posthaste: %.*s\n", PH_STR_ARG(ph_buf_str(&error)));
+    } else if (!ph_confine_calls(&error)) {
+        ph_log(PH_LOG_WARN, "%.*s", PH_STR_ARG(ph_buf_str(&error)));
+    }
+    ph_buf_deinit(&error);
+    return good;
+}
+
 static bool make_worlds(struct daemon *d, const struct ph_config *config)
 {
     struct ph_buf error = {0};
@@ -387,6 +404,10 @@ int ph_cli_run(int argc, char **argv)
         ph_log_set_level(level);
     }
     raise_file_limit(config);
+    if (!confine(config)) {
+        ph_config_release(config);
+        return PH_EXIT_CONFIG;
+    }
     d.config_path = options.config_path;
     d.worker_count = worker_count_of(config);
     d.log = ph_log_writer_create(config->delivery_log);

@@ -525,6 +525,7 @@ static void build_global(struct ph_builder *b)
     config->memory_limit = v[PH_GLOBAL_MEMORY_LIMIT].percent
                                ? machine_memory() / 100 * v[PH_GLOBAL_MEMORY_LIMIT].number
                                : v[PH_GLOBAL_MEMORY_LIMIT].number;
+    config->user = v[PH_GLOBAL_USER].text;
     config->postmaster = v[PH_GLOBAL_POSTMASTER].text;
     if (config->postmaster.len == 0) {
         struct ph_buf text = {0};

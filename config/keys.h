@@ -62,7 +62,8 @@ enum ph_block_kind {
     X(MIN_FREE_SPACE, "MinFreeSpace", SHARE, "10%", 0, 0, NULL, IN_FORCE)                          \
     X(MEMORY_LIMIT, "MemoryLimit", SHARE, "50%", 0, 0, NULL, IN_FORCE)                             \
     X(CERTIFICATE_DIR, "CertificateDir", TEXT, "/etc/posthaste/certs", 0, 0, NULL, IN_FORCE)       \
-    X(POSTMASTER, "Postmaster", TEXT, "", 0, 0, NULL, IN_FORCE)
+    X(POSTMASTER, "Postmaster", TEXT, "", 0, 0, NULL, IN_FORCE)                                    \
+    X(USER, "User", TEXT, "", 0, 0, NULL, IN_FORCE)
 
 #define PH_RECEIVE_KEYS(X)                                                                         \
     X(ENABLED, "Enabled", BOOL, "true", 0, 0, NULL, IN_FORCE)                                      \

@@ -208,6 +208,7 @@ struct ph_config {
     uint64_t spool_lock_timeout_ms;
     uint32_t min_free_percent;
     uint64_t memory_limit;    // bytes; 0: half of the machine
+    struct ph_str user;       // whose rights the daemon runs with; empty: who started it
     struct ph_str postmaster; // DSN From, "postmaster@hostname" by default
     bool delay_dsn_enabled;
 
