@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/mailbox.h"
@@ -26,43 +27,72 @@ struct ph_admin {
 
 // --- asking a worker ---
 
+// Shared by who asks and the worker: the last one frees it. A worker that has come to its end
+// answers no more.
 struct question {
     struct ph_mail_call call;
     void (*answer)(struct ph_worker *worker, void *argument);
     void *argument;
     pthread_mutex_t lock;
     pthread_cond_t done;
+    unsigned references;
     bool answered;
+    bool abandoned;
 };
+
+static void release(struct question *question) // under its lock
+{
+    bool last = --question->references == 0;
+
+    pthread_mutex_unlock(&question->lock);
+    if (last) {
+        pthread_mutex_destroy(&question->lock);
+        pthread_cond_destroy(&question->done);
+        free(question);
+    }
+}
 
 static void answer_on_worker(struct ph_worker *worker, struct ph_mail_call *call)
 {
     struct question *question = PH_CONTAINER_OF(call, struct question, call);
 
-    question->answer(worker, question->argument);
     pthread_mutex_lock(&question->lock);
-    question->answered = true;
-    pthread_cond_signal(&question->done);
-    pthread_mutex_unlock(&question->lock);
+    if (!question->abandoned) {
+        question->answer(worker, question->argument);
+        question->answered = true;
+        pthread_cond_signal(&question->done);
+    }
+    release(question);
+}
+
+static void await(struct ph_engine *engine, struct question *question)
+{
+    pthread_mutex_lock(&question->lock);
+    while (!question->answered && !question->abandoned) {
+        struct timespec until;
+
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec++;
+        if (pthread_cond_timedwait(&question->done, &question->lock, &until) == ETIMEDOUT) {
+            question->abandoned = !question->answered && ph_engine_stopped(engine);
+        }
+    }
+    release(question);
 }
 
 static void ask_all(struct ph_engine *engine,
                     void (*answer)(struct ph_worker *worker, void *argument), void *argument)
 {
     for (uint16_t i = 0; i < ph_engine_worker_count(engine); i++) {
-        struct question question = {.answer = answer,
-                                    .argument = argument,
-                                    .lock = PTHREAD_MUTEX_INITIALIZER,
-                                    .done = PTHREAD_COND_INITIALIZER};
+        struct question *question = ph_alloc(sizeof(*question));
 
-        question.call.mail.kind = PH_MAIL_CALL;
-        question.call.call = answer_on_worker;
-        ph_mailbox_post(&ph_engine_worker(engine, i)->mailbox, &question.call.mail);
-        pthread_mutex_lock(&question.lock);
-        while (!question.answered) {
-            pthread_cond_wait(&question.done, &question.lock);
-        }
-        pthread_mutex_unlock(&question.lock);
+        *question = (struct question){.answer = answer, .argument = argument, .references = 2};
+        pthread_mutex_init(&question->lock, NULL);
+        pthread_cond_init(&question->done, NULL);
+        question->call.mail.kind = PH_MAIL_CALL;
+        question->call.call = answer_on_worker;
+        ph_mailbox_post(&ph_engine_worker(engine, i)->mailbox, &question->call.mail);
+        await(engine, question);
     }
 }
 
@@ -106,7 +136,10 @@ static enum MHD_Result serve_http(void *owner, struct MHD_Connection *connection
         return reply_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET\n");
     }
     if (strcmp(url, "/metrics") == 0) {
-        ph_metrics_write(admin->engine, &text);
+        struct ph_survey survey = {0};
+
+        ask_all(admin->engine, ph_survey_answer, &survey);
+        ph_metrics_write(admin->engine, &survey, &text);
         return reply(connection, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", &text);
     }
     if (strcmp(url, "/healthz") == 0 || strcmp(url, "/readyz") == 0) {

@@ -151,8 +151,12 @@ static void note_failure(struct ph_connection *c, const struct ph_reason *reason
     keep_reason(c, reason);
     PH_COUNT(c->worker, attempts, 1);
     if (c->opened_for != NULL) {
-        ph_delivery_log_attempt(c->worker, c->opened_for, ph_str_from(c->host->name),
-                                ph_str_from(c->address), c->endpoint.port, step, reason);
+        struct ph_session_note *note = ph_connection_note_create(c);
+
+        c->opened_for->step = step;
+        c->opened_for->proof = ph_connection_proof(c, c->opened_for);
+        ph_delivery_log_attempt(c->worker, c->opened_for, note, reason);
+        ph_session_note_release(note);
     }
 }
 
@@ -378,7 +382,7 @@ static void try_next_address(struct ph_connection *c)
     start_connect(c);
 }
 
-static const struct ph_endpoint *source_for(const struct ph_connection *c)
+const struct ph_endpoint *ph_connection_source(const struct ph_connection *c)
 {
     const struct ph_send_connector *connector = connector_of(c);
 
@@ -398,7 +402,7 @@ static void start_connect(struct ph_connection *c)
     ph_endpoint_format_address(&c->endpoint, c->address);
     c->state = PH_CONNECTION_CONNECT;
     ph_connection_set_timer(c, timeouts_of(c)->connect_ms);
-    c->socket = ph_io_connect(c->worker->io, &c->connect_op, &c->endpoint, source_for(c));
+    c->socket = ph_io_connect(c->worker->io, &c->connect_op, &c->endpoint, ph_connection_source(c));
 }
 
 static void on_connected(struct ph_op *op)

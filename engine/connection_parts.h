@@ -107,4 +107,13 @@ struct ph_gate_subject ph_connection_subject(struct ph_connection *c,
                                              const struct ph_tls_facts *facts);
 
 // engine/connection_note
+// Of the session as far as it came: also of one that ended in a refusal.
 struct ph_session_note *ph_connection_note_create(const struct ph_connection *c);
+// engine/connection
+const struct ph_endpoint *ph_connection_source(const struct ph_connection *c); // NULL: any
+// engine/connection_session: what was found so far, for the log; plaintext until a handshake is
+// over.
+const struct ph_tls_facts *ph_connection_known_facts(const struct ph_connection *c);
+// What is known of the peer's chain, by the policy of `dispatch`.
+struct ph_session_proof ph_connection_proof(struct ph_connection *c,
+                                            const struct ph_dispatch *dispatch);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "engine/connection_parts.h"
 #include "engine/delivery.h"
@@ -36,6 +37,28 @@ void ph_connection_greet(struct ph_connection *c)
 
 // --- the gate ---
 
+static uint64_t thread_cpu_ns(void)
+{
+    struct timespec now = {0};
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now); // for the metrics alone: decides nothing
+    return (uint64_t)now.tv_sec * (1000 * PH_NS_PER_MS) + (uint64_t)now.tv_nsec;
+}
+
+static const struct ph_chain_verdict *verify_chain(struct ph_worker *worker,
+                                                   const struct ph_chain *chain,
+                                                   const struct ph_trust *trust, uint64_t wall_ms)
+{
+    uint64_t full = ph_verify_stats(worker->tls).full;
+    uint64_t began_ns = thread_cpu_ns();
+    const struct ph_chain_verdict *verdict = ph_verify_chain(worker->tls, chain, trust, wall_ms);
+
+    if (ph_verify_stats(worker->tls).full != full) {
+        PH_COUNT(worker, verify_cpu_ns, thread_cpu_ns() - began_ns);
+    }
+    return verdict;
+}
+
 // The verdict on this chain by the host's TLSA records; made anew for another chain, or when a date
 // in it has come.
 static const struct ph_dane_verdict *dane_verdict(struct ph_connection *c,
@@ -50,11 +73,11 @@ static const struct ph_dane_verdict *dane_verdict(struct ph_connection *c,
     return verdict;
 }
 
-struct ph_gate_subject ph_connection_subject(struct ph_connection *c,
-                                             const struct ph_dispatch *dispatch,
-                                             const struct ph_tls_facts *facts)
+static struct ph_gate_subject subject_by(struct ph_connection *c,
+                                         const struct ph_dispatch *dispatch,
+                                         const struct ph_tls_policy *policy,
+                                         const struct ph_tls_facts *facts)
 {
-    const struct ph_tls_policy *policy = dispatch->policy;
     struct ph_gate_subject subject = {
         .facts = facts,
         .tlsa = &c->tlsa,
@@ -72,8 +95,7 @@ struct ph_gate_subject ph_connection_subject(struct ph_connection *c,
         subject.dane = dane_verdict(c, facts->chain, subject.wall_ms);
     }
     if (facts->chain != NULL && policy->trust != NULL && ph_tls_policy_wants_verdict(policy)) {
-        subject.verdict =
-            ph_verify_chain(c->worker->tls, facts->chain, policy->trust, subject.wall_ms);
+        subject.verdict = verify_chain(c->worker, facts->chain, policy->trust, subject.wall_ms);
     }
     if (c->state == PH_CONNECTION_EHLO_AGAIN || c->state == PH_CONNECTION_AUTH ||
         c->state == PH_CONNECTION_OPEN) {
@@ -82,9 +104,60 @@ struct ph_gate_subject ph_connection_subject(struct ph_connection *c,
     return subject;
 }
 
+struct ph_gate_subject ph_connection_subject(struct ph_connection *c,
+                                             const struct ph_dispatch *dispatch,
+                                             const struct ph_tls_facts *facts)
+{
+    return subject_by(c, dispatch, dispatch->policy, facts);
+}
+
 static const struct ph_tls_facts *facts_of(const struct ph_connection *c)
 {
     return c->tls != NULL ? ph_tls_session_facts(c->tls) : &c->plain_facts;
+}
+
+const struct ph_tls_facts *ph_connection_known_facts(const struct ph_connection *c)
+{
+    return c->tls != NULL && ph_tls_session_complete(c->tls) ? ph_tls_session_facts(c->tls)
+                                                             : &c->plain_facts;
+}
+
+struct ph_session_proof ph_connection_proof(struct ph_connection *c,
+                                            const struct ph_dispatch *dispatch)
+{
+    const struct ph_tls_facts *facts = ph_connection_known_facts(c);
+    struct ph_session_proof proof = {0};
+
+    if (facts->chain != NULL && dispatch->policy->trust != NULL) {
+        const struct ph_chain_verdict *verdict = verify_chain(
+            c->worker, facts->chain, dispatch->policy->trust, ph_worker_wall_ms(c->worker));
+
+        proof = (struct ph_session_proof){
+            .chain_judged = true, .chain = verdict->kind, .revocation = verdict->revocation};
+    }
+    return proof;
+}
+
+// Mode = report: what would the whole setting have said of this session?
+static void note_report(struct ph_connection *c, struct ph_dispatch *dispatch)
+{
+    struct ph_tls_policy whole = *dispatch->policy;
+    const struct ph_tls_facts *facts = facts_of(c);
+    struct ph_gate_subject subject;
+    struct ph_reason reason;
+
+    if (!whole.report) {
+        return;
+    }
+    whole.report = false;
+    subject = subject_by(c, dispatch, &whole, facts);
+    PH_COUNT(c->worker, report_messages, 1);
+    if (ph_gate_judge_session(&whole, &subject, &reason) == PH_GATE_REFUSED) {
+        free(dispatch->would_defer);
+        dispatch->would_defer = ph_alloc(sizeof(reason));
+        *dispatch->would_defer = reason;
+        PH_COUNT(c->worker, would_defer[reason.kind], 1);
+    }
 }
 
 enum ph_gate_result ph_connection_judge(struct ph_connection *c, const struct ph_dispatch *dispatch,
@@ -508,7 +581,13 @@ static void go_on_with_handshake(struct ph_connection *c)
     if (facts->handshake == PH_HANDSHAKE_RESUMED) {
         PH_COUNT(c->worker, handshakes_resumed, 1);
     } else {
+        uint64_t verified = ph_verify_stats(c->worker->tls).full;
+
         PH_COUNT(c->worker, handshakes_full, 1);
+        if (ph_connection_proof(c, c->opened_for).chain_judged &&
+            ph_verify_stats(c->worker->tls).full == verified) {
+            PH_COUNT(c->worker, handshakes_chain_cached, 1);
+        }
     }
     if (!session_acceptable(c, facts, &reason)) {
         ph_connection_address_failed(c, &reason, "verify");
@@ -557,7 +636,7 @@ static void open_session(struct ph_connection *c)
     c->state = PH_CONNECTION_OPEN;
     result = ph_connection_judge(c, dispatch, &clearance, &reason);
     if (result == PH_GATE_REFUSED && !ph_reason_is_permanent(&reason)) {
-        ph_connection_address_failed(c, &reason, "gate");
+        ph_connection_address_failed(c, &reason, "verify");
         return;
     }
     c->note = ph_connection_note_create(c);
@@ -612,6 +691,9 @@ static void send_message(struct ph_connection *c, struct ph_dispatch *dispatch,
     }
     subject = ph_connection_subject(c, dispatch, facts_of(c));
     dispatch->verified_by = ph_gate_verified_by(dispatch->policy, &subject);
+    dispatch->step = "mail";
+    dispatch->proof = ph_connection_proof(c, dispatch);
+    note_report(c, dispatch);
     dispatch->attempt_ms = ph_worker_now_ms(c->worker);
     dispatch->reused_session = c->messages_sent > 0;
     dispatch->peer_dsn = ph_client_ehlo(c->client)->dsn;

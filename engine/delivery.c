@@ -89,6 +89,7 @@ static struct ph_dispatch *create(struct ph_queue *queue, uint32_t message, cons
     }
     queue->dispatch_count++;
     worker->dispatch_count++;
+    worker->dispatch_recipient_count += count;
     return dispatch;
 }
 
@@ -252,6 +253,7 @@ static void destroy(struct ph_dispatch *dispatch)
     ph_content_release(dispatch->content);
     ph_site_spec_release(dispatch->spec);
     ph_session_note_release(dispatch->note);
+    free(dispatch->would_defer);
     free(dispatch);
 }
 
@@ -566,8 +568,9 @@ void ph_delivery_conclude(struct ph_worker *worker, struct ph_dispatch *dispatch
             break;
         }
     }
-    destroy(dispatch);
     worker->dispatch_count--;
+    worker->dispatch_recipient_count -= dispatch->recipient_count;
+    destroy(dispatch);
     ph_queue_dispatch_over(queue);
 }
 

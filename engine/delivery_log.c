@@ -1,16 +1,20 @@
 // The delivery log's lines.
 #include "engine/delivery_log.h"
 
+#include <stdio.h>
+
 #include "base/date.h"
 #include "base/json.h"
 #include "engine/queues.h"
 #include "engine/worker.h"
+#include "tls/digest.h"
 
 #define PH_LOG_TEXT_MAX 512 // bytes of any one text; ours
 
-static void begin_line(struct ph_worker *worker, struct ph_json *out, const char *event,
-                       uint64_t id)
+static size_t begin_line(struct ph_worker *worker, struct ph_json *out, const char *event,
+                         uint64_t id)
 {
+    size_t start = worker->log.len;
     char date[PH_DATE_TEXT_MAX];
     char id_text[PH_MESSAGE_ID_TEXT_MAX];
 
@@ -19,10 +23,24 @@ static void begin_line(struct ph_worker *worker, struct ph_json *out, const char
     ph_json_text(out, "time", ph_date_format_iso(ph_worker_wall_ms(worker), date));
     ph_json_text(out, "event", event);
     ph_json_text(out, "id", ph_message_id_format(id, id_text));
+    return start;
 }
 
-static void end_line(struct ph_worker *worker, struct ph_json *out)
+// Each line names its place in its worker's chain, and ends with a digest over the one before and
+// itself: `log verify` finds what was altered or taken out.
+static void end_line(struct ph_worker *worker, struct ph_json *out, size_t start)
 {
+    struct ph_log_chain *chain = &worker->log_chain;
+    char place[64];
+
+    if (chain->next == 0) {
+        chain->run = ph_worker_wall_ms(worker);
+    }
+    snprintf(place, sizeof(place), "%llx.%u.%llu", (unsigned long long)chain->run, worker->index,
+             (unsigned long long)++chain->next);
+    ph_json_text(out, "seq", place);
+    ph_digest_chain(chain->digest, ph_str_after(ph_buf_str(&worker->log), start), chain->digest);
+    ph_json_text(out, "chain", chain->digest);
     ph_json_close_object(out);
     ph_buf_append_char(&worker->log, '\n');
 }
@@ -36,55 +54,104 @@ static void put_reason(struct ph_json *out, const struct ph_reason *reason)
     ph_json_string(out, "text", ph_str_from(reason->sentence), PH_LOG_TEXT_MAX);
 }
 
+// Who demands what: one entry a demand, with the place it comes from.
+static void put_sources(struct ph_json *out, const struct ph_tls_policy *policy)
+{
+    char text[PH_LOG_TEXT_MAX];
+
+    ph_json_open_array(out, "sources");
+    snprintf(text, sizeof(text), "%s: %.*s", ph_tls_level_name(policy->level),
+             PH_STR_ARG(policy->source));
+    ph_json_string(out, NULL, ph_str_from(text), PH_LOG_TEXT_MAX);
+    if (policy->domain_secure || policy->domain_secure_misrouted) {
+        ph_json_text(out, NULL, "mutual TLS: TLSSendDomainSecureList");
+    }
+    if (policy->requiretls) {
+        ph_json_text(out, NULL, "REQUIRETLS: the message");
+    }
+    if (policy->credentials_exact_host) {
+        ph_json_text(out, NULL, "the smart host's name: BasicAuthRequireTLS");
+    }
+    ph_json_close_array(out);
+}
+
 static void put_policy(struct ph_json *out, const struct ph_tls_policy *policy)
 {
     ph_json_open_object(out, "policy");
     ph_json_text(out, "mode", policy->report ? "report" : "enforce");
     ph_json_text(out, "level", ph_tls_level_name(policy->level));
-    if (policy->tls_domain_count > 0) {
-        ph_json_open_array(out, "names");
-        for (size_t i = 0; i < policy->tls_domain_count; i++) {
-            ph_json_string(out, NULL, policy->tls_domains[i], PH_LOG_TEXT_MAX);
-        }
-        ph_json_close_array(out);
+    if (policy->report) {
+        ph_json_text(out, "enforced", ph_tls_level_name(ph_tls_policy_level(policy)));
     }
-    ph_json_string(out, "source", policy->source, PH_LOG_TEXT_MAX);
+    ph_json_open_array(out, "names");
+    for (size_t i = 0; i < policy->tls_domain_count; i++) {
+        ph_json_string(out, NULL, policy->tls_domains[i], PH_LOG_TEXT_MAX);
+    }
+    ph_json_close_array(out);
+    put_sources(out, policy);
     ph_json_close_object(out);
+}
+
+static void put_proof(struct ph_json *out, const struct ph_dispatch *dispatch)
+{
+    const struct ph_session_proof *proof = &dispatch->proof;
+
+    ph_json_text(out, "verified_by", dispatch->verified_by);
+    ph_json_text(out, "revocation", ph_revocation_name(proof->revocation));
+    if (proof->chain_judged) {
+        ph_json_text(out, "cert_chain",
+                     proof->chain == PH_REASON_NONE ? "good" : ph_reason_token(proof->chain));
+    }
+    put_policy(out, dispatch->policy);
+    if (dispatch->would_defer != NULL) {
+        ph_json_open_object(out, "would_defer");
+        put_reason(out, dispatch->would_defer);
+        ph_json_close_object(out);
+    }
 }
 
 static void put_dispatch(struct ph_json *out, const struct ph_dispatch *dispatch, uint32_t which)
 {
+    if (dispatch->content != NULL && dispatch->content->envelope.envid.len > 0) {
+        ph_json_string(out, "envelope_id", dispatch->content->envelope.envid, PH_LOG_TEXT_MAX);
+    }
     if (dispatch->recipients[which].recipient != NULL) {
         ph_json_string(out, "recipient", dispatch->recipients[which].recipient->address,
                        PH_LOG_TEXT_MAX);
     }
     ph_json_string(out, "connector", dispatch->connector, PH_LOG_TEXT_MAX);
+    ph_json_string(out, "rule", dispatch->policy->source, PH_LOG_TEXT_MAX);
     if (dispatch->spec != NULL) {
         ph_json_text(out, "site", dispatch->spec->best_host);
     }
-    if (dispatch->content != NULL && dispatch->content->envelope.envid.len > 0) {
-        ph_json_string(out, "envelope_id", dispatch->content->envelope.envid, PH_LOG_TEXT_MAX);
+}
+
+static void put_times(struct ph_worker *worker, struct ph_json *out,
+                      const struct ph_dispatch *dispatch)
+{
+    uint64_t now_ms = ph_worker_now_ms(worker);
+
+    if (dispatch->content != NULL) {
+        ph_json_u64(out, "size", dispatch->content->body_len);
     }
+    ph_json_u64(out, "queued_ms",
+                now_ms > dispatch->arrival_ms ? now_ms - dispatch->arrival_ms : 0);
 }
 
 void ph_delivery_log_attempt(struct ph_worker *worker, const struct ph_dispatch *dispatch,
-                             struct ph_str host, struct ph_str address, uint16_t port,
-                             const char *step, const struct ph_reason *reason)
+                             const struct ph_session_note *note, const struct ph_reason *reason)
 {
     struct ph_json out;
+    size_t start = begin_line(worker, &out, "attempt", dispatch->id);
 
-    begin_line(worker, &out, "attempt", dispatch->id);
     put_dispatch(&out, dispatch, 0);
-    ph_json_string(&out, "host", host, PH_LOG_TEXT_MAX);
-    if (address.len > 0) {
-        ph_json_string(&out, "ip", address, PH_LOG_TEXT_MAX);
-        ph_json_u64(&out, "port", port);
-    }
-    ph_json_text(&out, "step", step);
-    ph_json_text(&out, "result", "failed");
+    ph_json_members(&out, ph_buf_str(&note->json));
+    ph_json_text(&out, "step", dispatch->step);
+    ph_json_text(&out, "result", "refused");
     put_reason(&out, reason);
-    put_policy(&out, dispatch->policy);
-    end_line(worker, &out);
+    put_proof(&out, dispatch);
+    put_times(worker, &out, dispatch);
+    end_line(worker, &out, start);
 }
 
 void ph_delivery_log_outcome(struct ph_worker *worker, const struct ph_dispatch *dispatch,
@@ -92,14 +159,17 @@ void ph_delivery_log_outcome(struct ph_worker *worker, const struct ph_dispatch 
                              uint16_t attempts, uint64_t due_ms)
 {
     const struct ph_client_recipient *answer = &dispatch->recipients[which];
-    uint64_t now_ms = ph_worker_now_ms(worker);
     struct ph_json out;
+    size_t start = begin_line(worker, &out, event, dispatch->id);
 
-    begin_line(worker, &out, event, dispatch->id);
     put_dispatch(&out, dispatch, which);
     if (dispatch->note != NULL) {
         ph_json_members(&out, ph_buf_str(&dispatch->note->json));
     }
+    if (dispatch->step != NULL) {
+        ph_json_text(&out, "step", dispatch->step);
+    }
+    ph_json_text(&out, "result", event);
     if (answer->code != 0) {
         ph_json_u64(&out, "reply", answer->code);
     }
@@ -108,17 +178,13 @@ void ph_delivery_log_outcome(struct ph_worker *worker, const struct ph_dispatch 
     } else {
         char status[PH_STATUS_TEXT_MAX];
 
+        ph_json_text(&out, "reason", ph_reason_token(PH_REASON_NONE));
         ph_json_text(&out, "status", ph_status_format(answer->status, status));
         ph_json_string(&out, "text", ph_str_from(answer->text), PH_LOG_TEXT_MAX);
     }
-    ph_json_text(&out, "verified_by", dispatch->verified_by);
-    put_policy(&out, dispatch->policy);
-    if (dispatch->content != NULL) {
-        ph_json_u64(&out, "size", dispatch->content->body_len);
-    }
+    put_proof(&out, dispatch);
+    put_times(worker, &out, dispatch);
     ph_json_u64(&out, "attempts", attempts);
-    ph_json_u64(&out, "queued_ms",
-                now_ms > dispatch->arrival_ms ? now_ms - dispatch->arrival_ms : 0);
     ph_json_u64(&out, "attempt_ms", dispatch->attempt_ms);
     if (due_ms > 0) {
         char date[PH_DATE_TEXT_MAX];
@@ -126,21 +192,24 @@ void ph_delivery_log_outcome(struct ph_worker *worker, const struct ph_dispatch 
         ph_json_text(&out, "next_attempt", ph_date_format_iso(due_ms, date));
     }
     ph_json_bool(&out, "ambiguous_resend", dispatch->ambiguous);
-    end_line(worker, &out);
+    end_line(worker, &out, start);
 }
 
 void ph_delivery_log_accepted(struct ph_worker *worker, uint64_t id,
                               const struct ph_envelope *envelope, uint64_t size)
 {
     struct ph_json out;
+    size_t start = begin_line(worker, &out, "accepted", id);
 
-    begin_line(worker, &out, "accepted", id);
+    if (envelope->envid.len > 0) {
+        ph_json_string(&out, "envelope_id", envelope->envid, PH_LOG_TEXT_MAX);
+    }
     ph_json_string(&out, "sender", envelope->reverse_path, PH_LOG_TEXT_MAX);
     ph_json_u64(&out, "recipients", envelope->recipient_count);
     ph_json_string(&out, "connector", envelope->connector, PH_LOG_TEXT_MAX);
     ph_json_string(&out, "client", envelope->client_address, PH_LOG_TEXT_MAX);
     ph_json_u64(&out, "size", size);
-    end_line(worker, &out);
+    end_line(worker, &out, start);
 }
 
 void ph_delivery_log_bounced(struct ph_worker *worker, uint64_t id, uint64_t notification_id,
@@ -148,9 +217,9 @@ void ph_delivery_log_bounced(struct ph_worker *worker, uint64_t id, uint64_t not
 {
     char text[PH_MESSAGE_ID_TEXT_MAX];
     struct ph_json out;
+    size_t start = begin_line(worker, &out, "bounced", id);
 
-    begin_line(worker, &out, "bounced", id);
     ph_json_string(&out, "recipient", sender, PH_LOG_TEXT_MAX);
     ph_json_text(&out, "notification", ph_message_id_format(notification_id, text));
-    end_line(worker, &out);
+    end_line(worker, &out, start);
 }

@@ -1,5 +1,5 @@
-// The delivery log: JSON lines, one per attempt and per recipient's outcome (CONTRACT:
-// docs/LOG.md).
+// The delivery log: JSON lines, one per attempt and per recipient's outcome (all
+// fields: posthaste(1)).
 #pragma once
 
 #include "engine/dispatch.h"
@@ -7,17 +7,15 @@
 
 struct ph_worker;
 
-// One address was tried in vain: an `attempt` line. `address` may be empty (no connection was
-// made).
+// One address was tried in vain: an `attempt` line. `note` says how far the session came.
 void ph_delivery_log_attempt(struct ph_worker *worker, const struct ph_dispatch *dispatch,
-                             struct ph_str host, struct ph_str address, uint16_t port,
-                             const char *step, const struct ph_reason *reason);
+                             const struct ph_session_note *note, const struct ph_reason *reason);
 // What became of one recipient of a dispatch: "delivered", "deferred", "failed", "expired".
 // `reason` may be NULL (delivered).
 void ph_delivery_log_outcome(struct ph_worker *worker, const struct ph_dispatch *dispatch,
                              uint32_t which, const char *event, const struct ph_reason *reason,
                              uint16_t attempts, uint64_t due_ms);
-// A message was accepted: one line a recipient.
+// A message was accepted: one line, with the number of its recipients.
 void ph_delivery_log_accepted(struct ph_worker *worker, uint64_t id,
                               const struct ph_envelope *envelope, uint64_t size);
 // A notification was made for a message: `bounced`.

@@ -12,6 +12,7 @@
 #include "engine/mailbox.h"
 #include "queue/spool.h"
 #include "smtp/client.h"
+#include "tls/facts.h"
 
 struct ph_queue;
 
@@ -51,6 +52,13 @@ struct ph_session_note {
 };
 void ph_session_note_retain(struct ph_session_note *note);
 void ph_session_note_release(struct ph_session_note *note); // NULL accepted
+
+// What was found of the peer's certificate, beside what was demanded of it: evidence for the log.
+struct ph_session_proof {
+    bool chain_judged;         // against the connector's trust store; false: there was none
+    enum ph_reason_kind chain; // NONE: a good chain
+    enum ph_revocation revocation;
+};
 
 enum ph_dispatch_result {
     PH_DISPATCH_DONE,        // each recipient has its outcome
@@ -98,6 +106,9 @@ struct ph_dispatch {
     struct ph_reason reason;
     struct ph_session_note *note; // referenced; NULL before a session was there
     const char *verified_by;
+    const char *step; // how far the last address was followed: dns, connect, …, mail; NULL: nowhere
+    struct ph_session_proof proof;
+    struct ph_reason *would_defer; // owned; Mode = report: what the full setting would have refused
     uint64_t attempt_ms;
     bool reused_session; // it wasn't the session's first
     bool peer_dsn;       // the next hop took over the duty to notify of success (RFC 3461 §5.2.2)

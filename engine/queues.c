@@ -312,6 +312,11 @@ static void on_retry(struct ph_timer *timer)
     }
 }
 
+bool ph_queue_tls_held(const struct ph_queue *queue)
+{
+    return queue->state == PH_QUEUE_RETRY && ph_reason_is_tls(queue->last_error.kind);
+}
+
 void ph_queue_retry_now(struct ph_queue *queue)
 {
     ph_wheel_cancel(&queue->worker->wheel, &queue->retry_timer);

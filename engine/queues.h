@@ -80,6 +80,8 @@ void ph_queue_kick(struct ph_queue *queue);
 // A policy refusal or DNS failure: waits by its series.
 void ph_queue_backoff(struct ph_queue *queue, const struct ph_reason *reason);
 void ph_queue_succeeded(struct ph_queue *queue);
+// It waits because of a TLS policy: a state of its own.
+bool ph_queue_tls_held(const struct ph_queue *queue);
 void ph_queue_retry_now(struct ph_queue *queue);
 // Fails everything in it for ever (null MX, no such domain).
 void ph_queue_fail_all(struct ph_queue *queue, const struct ph_reason *reason);

@@ -459,6 +459,7 @@ static void publish(struct ph_worker *worker)
         ph_engine_log_lines(worker->engine, worker->index, ph_buf_str(&worker->log));
         ph_buf_clear(&worker->log);
     }
+    PH_COUNT_SET(worker, config_generation, worker->config->generation);
     if (worker->spool != NULL) {
         struct ph_spool_stats stats = ph_spool_stats(worker->spool);
         struct ph_verify_stats verified = ph_verify_stats(worker->tls);

@@ -20,6 +20,7 @@
 #include "queue/retry.h"
 #include "queue/message.h"
 #include "queue/spool.h"
+#include "tls/digest.h"
 #include "tls/session.h"
 
 struct ph_ingest;
@@ -44,8 +45,10 @@ struct ph_listening;
     X(sessions_opened, "sessions opened to next hops")                                             \
     X(sessions_reused, "messages sent on a session that had carried others")                       \
     X(handshakes_full, "TLS handshakes in full")                                                   \
+    X(handshakes_chain_cached, "of them those whose certificate chain was known good already")     \
     X(handshakes_resumed, "TLS handshakes by resumption")                                          \
     X(handshakes_failed, "TLS handshakes that failed")                                             \
+    X(report_messages, "messages sent under Mode = report")                                        \
     X(fallbacks_plaintext, "opportunistic sessions that went on without TLS")                      \
     X(connect_failures, "addresses that could not be reached")                                     \
     X(attempts, "addresses tried")
@@ -54,19 +57,20 @@ struct ph_counters {
 #define PH_COUNTER_FIELD(name, help) _Atomic uint64_t name;
     PH_COUNTERS(PH_COUNTER_FIELD)
 #undef PH_COUNTER_FIELD
-    _Atomic uint64_t queued;      // recipients, now
-    _Atomic uint64_t unscheduled; // recipients without a next event, now: must be 0
+    _Atomic uint64_t queued; // recipients, now
     _Atomic uint64_t queued_in_doubt;
-    _Atomic uint64_t tls_held; // recipients in queues that wait for a TLS policy, now
-    _Atomic uint64_t refusals[PH_REASON_KIND_COUNT]; // deferrals and failures by reason
+    _Atomic uint64_t refusals[PH_REASON_KIND_COUNT];    // deferrals and failures by reason
+    _Atomic uint64_t would_defer[PH_REASON_KIND_COUNT]; // Mode = report: what it let pass
     _Atomic uint64_t spool_groups;
     _Atomic uint64_t spool_group_messages;
     _Atomic uint64_t durable_writes;
     _Atomic uint64_t chains_verified;
     _Atomic uint64_t chains_cached;
-    _Atomic uint64_t connections_out; // now
-    _Atomic uint64_t connections_in;  // now
-    _Atomic uint64_t spool_health;    // enum ph_spool_health, now
+    _Atomic uint64_t connections_out;   // now
+    _Atomic uint64_t connections_in;    // now
+    _Atomic uint64_t spool_health;      // enum ph_spool_health, now
+    _Atomic uint64_t verify_cpu_ns;     // spent on certificate chains
+    _Atomic uint64_t config_generation; // of the configuration in force here
 };
 
 // One writer: no locked instruction is needed.
@@ -79,6 +83,13 @@ struct ph_counters {
     atomic_store_explicit(&(worker)->counters.name, (uint64_t)(value), memory_order_relaxed)
 #define PH_COUNTER_READ(worker, name)                                                              \
     atomic_load_explicit(&(worker)->counters.name, memory_order_relaxed)
+
+// Where the worker's chain of log lines stands.
+struct ph_log_chain {
+    uint64_t run;  // when it began, ms since 1970
+    uint64_t next; // lines so far
+    char digest[PH_DIGEST_TEXT_MAX];
+};
 
 struct ph_worker {
     uint16_t index;
@@ -110,7 +121,9 @@ struct ph_worker {
     TAILQ_HEAD(ph_listening_list, ph_listening) listening; // worker 0
     uint64_t storing_count;                                // messages whose group isn't durable yet
     uint64_t dispatch_count;                               // messages under way, here or at a home
+    uint64_t dispatch_recipient_count;                     // their recipients
     struct ph_buf log; // lines of the delivery log, handed over once a turn
+    struct ph_log_chain log_chain;
 
     bool stopping;
     _Atomic bool stopped; // read by the engine

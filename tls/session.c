@@ -232,6 +232,11 @@ struct ph_buf *ph_tls_session_output(struct ph_tls_session *session)
     return &session->output;
 }
 
+bool ph_tls_session_complete(const struct ph_tls_session *session)
+{
+    return session->complete;
+}
+
 struct ph_tls_facts *ph_tls_session_facts(struct ph_tls_session *session)
 {
     PH_CHECK(session->complete);

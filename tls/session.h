@@ -84,6 +84,7 @@ struct ph_tls_facts *ph_tls_session_facts(struct ph_tls_session *session);
 const char *ph_tls_session_failure(const struct ph_tls_session *session);
 // The peer refused for want of our certificate (alert certificate_required and the like).
 bool ph_tls_session_wants_certificate(const struct ph_tls_session *session);
+bool ph_tls_session_complete(const struct ph_tls_session *session); // the handshake is over
 // True until a first byte of plaintext was read: a fatal alert then is the handshake's (TLS 1.3
 // delivers 'certificate required' late).
 bool ph_tls_session_unconfirmed(const struct ph_tls_session *session);
