@@ -11,6 +11,7 @@
 #include "tls/algorithm.h"
 #include "tls/asn1.h"
 #include "tls/chain.h"
+#include "tls/constraint.h"
 
 // A signature that the search verified: x509 by the key of issuer.
 struct edge {
@@ -295,6 +296,11 @@ static bool policy_holds(struct search *search, const STACK_OF(X509) * chain)
             fail(search, PH_REASON_CERT_USAGE, x509, i, problem);
         }
         holds = weakness == NULL && problem == NULL;
+        if (holds && i > 0 && ph_constraint_forbids_wildcard(x509, sk_X509_value(chain, 0))) {
+            fail(search, PH_REASON_CERT_UNTRUSTED_ROOT, x509, i,
+                 "excludes names that a wildcard of the host's certificate stands for");
+            holds = false;
+        }
     }
     return holds;
 }

@@ -242,8 +242,12 @@ static struct finding check_one(const struct ph_revocation_question *question, s
                                                    question->path[1], question->window, &problem);
 
         if (status == PH_OCSP_GOOD) {
-            finding.status = PH_REVOCATION_GOOD;
-            find_text(&finding, who[0], "a stapled OCSP response says good");
+            // A staple lives for days: a CRL at hand that lists the certificate is not outweighed.
+            finding = check_crls(question, at, who[0]);
+            if (finding.status != PH_REVOCATION_REVOKED) {
+                finding.status = PH_REVOCATION_GOOD;
+                find_text(&finding, who[0], "a stapled OCSP response says good");
+            }
             return finding;
         }
         if (status == PH_OCSP_REVOKED) {
