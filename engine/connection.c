@@ -396,8 +396,6 @@ const struct ph_endpoint *ph_connection_source(const struct ph_connection *c)
 
 static void start_connect(struct ph_connection *c)
 {
-    c->close_requested = false;
-    c->close_issued = false;
     c->session_id = ph_worker_next_session_id(c->worker);
     ph_endpoint_format_address(&c->endpoint, c->address);
     c->state = PH_CONNECTION_CONNECT;
@@ -609,6 +607,9 @@ static void on_closed(struct ph_op *op)
     c->sending_client_bytes = 0;
     ph_buf_clear(&c->ciphertext);
     ph_buf_clear(&c->inbound);
+    // From here on it is asked for anew, while the next host is being looked up too.
+    c->close_requested = false;
+    c->close_issued = false;
     switch (c->after_close) {
     case PH_CONNECTION_THEN_NEXT_ADDRESS:
         if (c->worker->stopping) {
