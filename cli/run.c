@@ -17,9 +17,9 @@
 #include "engine/admin.h"
 #include "engine/engine.h"
 #include "engine/fetch.h"
-#include "engine/poll.h"
 #include "engine/resolver.h"
 #include "engine/worker.h"
+#include "engine/world.h"
 
 #define PH_RUN_OFFLOAD_THREADS 4 // for what blocks; ours
 
@@ -39,8 +39,7 @@ struct daemon {
     struct ph_offload *offload;
     struct ph_resolver *resolver;
     struct ph_fetch *fetch;
-    struct ph_io *start_io;
-    struct ph_io **ios;
+    struct ph_io **ios; // the workers', and behind them the one of this thread
     uint16_t worker_count;
     struct run_thread *threads;
     struct ph_log_writer *log;
@@ -278,29 +277,31 @@ static bool make_worlds(struct daemon *d, const struct ph_config *config)
     }
     d->offload = ph_offload_create(PH_RUN_OFFLOAD_THREADS);
     d->fetch = ph_fetch_create();
-    d->ios = ph_alloc(d->worker_count * sizeof(struct ph_io *));
-    result = ph_poll_create(&(struct ph_poll_options){.offload = d->offload}, &d->start_io);
-    for (uint16_t i = 0; result == 0 && i < d->worker_count; i++) {
-        result = ph_poll_create(&(struct ph_poll_options){.offload = d->offload,
-                                                          .resolver = d->resolver,
-                                                          .fetch = d->fetch},
-                                &d->ios[i]);
-    }
+    d->ios = ph_alloc((d->worker_count + 1U) * sizeof(struct ph_io *));
+    result = ph_world_create(
+        &(struct ph_world_options){
+            .wanted = config->io_world,
+            .threads = {.offload = d->offload, .resolver = d->resolver, .fetch = d->fetch}},
+        d->ios, d->worker_count + 1U, &error);
     if (result < 0) {
-        fprintf(stderr, "posthaste: no I/O: %s\n", strerror(-result));
+        fprintf(stderr, "posthaste: %s%.*s\n",
+                config->io_world == PH_IO_RING ? "IoWorld = ring, but io_uring can't be used: "
+                                               : "",
+                PH_STR_ARG(ph_buf_str(&error)));
+    } else if (error.len > 0) {
+        ph_log(PH_LOG_WARN, "io_uring can't be used, so I/O goes by epoll: %.*s",
+               PH_STR_ARG(ph_buf_str(&error)));
     }
+    ph_buf_deinit(&error);
     return result == 0;
 }
 
 static void unmake_worlds(struct daemon *d)
 {
-    for (uint16_t i = 0; d->ios != NULL && i < d->worker_count; i++) {
+    for (uint16_t i = 0; d->ios != NULL && i <= d->worker_count; i++) {
         if (d->ios[i] != NULL) {
             d->ios[i]->vtable->destroy(d->ios[i]);
         }
-    }
-    if (d->start_io != NULL) {
-        d->start_io->vtable->destroy(d->start_io);
     }
     free(d->ios);
     ph_fetch_destroy(d->fetch);
@@ -345,7 +346,7 @@ static int run(struct daemon *d, struct ph_config *config, const sigset_t *signa
 
     result = ph_engine_create(&(struct ph_engine_options){.config = config,
                                                           .ios = d->ios,
-                                                          .start_io = d->start_io,
+                                                          .start_io = d->ios[d->worker_count],
                                                           .worker_count = d->worker_count,
                                                           .log = log_lines,
                                                           .listening = report_listening,
@@ -396,6 +397,7 @@ int ph_cli_run(int argc, char **argv)
     sigaddset(&signals, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); // a file at its limit is an error of the write
     config = ph_cli_config(options.config_path, true);
     if (config == NULL) {
         return PH_EXIT_CONFIG;

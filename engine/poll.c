@@ -5,20 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "engine/fetch.h"
 #include "engine/file_jobs.h"
-#include "engine/resolver.h"
+#include "engine/host_io.h"
 #include "engine/socket_parts.h"
 
 #define PH_POLL_EVENTS_MAX 256                  // fetched at a time; ours
 #define PH_POLL_RECV_BYTES 65536                // read at a time; ours
 #define PH_POLL_STARVED_NS (100 * PH_NS_PER_MS) // without descriptors: accepting rests so long
-#define PH_POLL_RANDOM_BYTES 4096
 
 enum watched_kind {
     WATCHED_WAKE,
@@ -27,17 +22,11 @@ enum watched_kind {
 };
 
 struct poll_io {
-    struct ph_io io;
+    struct ph_host_io host;
     int epoll_fd;
-    int wake_fd;
     enum watched_kind wake_kind; // its address is the wake descriptor's mark
-    struct ph_file_pool files;
-    struct ph_resolver *resolver;
-    struct ph_fetch *fetch;
     uint64_t starved_until_ns;
     LIST_HEAD(, poll_listener) listeners;
-    unsigned char random[PH_POLL_RANDOM_BYTES];
-    size_t random_left;
     char received[PH_POLL_RECV_BYTES]; // the slice that is out
 };
 
@@ -69,16 +58,6 @@ struct poll_socket {
 static struct poll_io *of(struct ph_io *io)
 {
     return (struct poll_io *)io;
-}
-
-static void read_clocks(struct ph_io *io)
-{
-    struct timespec time_now;
-
-    clock_gettime(CLOCK_MONOTONIC, &time_now);
-    io->now_ns = (uint64_t)time_now.tv_sec * 1000000000 + (uint64_t)time_now.tv_nsec;
-    clock_gettime(CLOCK_REALTIME, &time_now);
-    io->wall_ms = (uint64_t)time_now.tv_sec * 1000 + (uint64_t)time_now.tv_nsec / 1000000;
 }
 
 // --- sockets ---
@@ -341,7 +320,6 @@ static bool poll_accept_next(struct ph_listener *listener, struct ph_socket **ou
     len = sizeof(address);
     getsockname(fd, &address.any, &len);
     *out_local = ph_socket_address_endpoint(&address);
-    ph_socket_no_delay(fd);
     s = socket_new(listener->io, fd);
     watch_socket(s);
     *out_socket = &s->socket;
@@ -399,10 +377,10 @@ static int timeout_of(struct poll_io *p, uint64_t deadline_ns)
     if (deadline_ns == PH_NEVER) {
         return -1;
     }
-    if (deadline_ns <= p->io.now_ns) {
+    if (deadline_ns <= p->host.io.now_ns) {
         return 0;
     }
-    left_ms = (deadline_ns - p->io.now_ns + PH_NS_PER_MS - 1) / PH_NS_PER_MS;
+    left_ms = (deadline_ns - p->host.io.now_ns + PH_NS_PER_MS - 1) / PH_NS_PER_MS;
     return left_ms > 60000 ? 60000 : (int)left_ms;
 }
 
@@ -410,7 +388,7 @@ static void feed_starved(struct poll_io *p)
 {
     struct poll_listener *l;
 
-    if (p->starved_until_ns == 0 || p->io.now_ns < p->starved_until_ns) {
+    if (p->starved_until_ns == 0 || p->host.io.now_ns < p->starved_until_ns) {
         return;
     }
     p->starved_until_ns = 0;
@@ -430,18 +408,20 @@ static void poll_wait(struct ph_io *io, uint64_t deadline_ns)
     int timeout_ms;
     int count;
 
-    read_clocks(io);
+    ph_host_io_read_clocks(io);
     timeout_ms = ph_io_has_ready(io) ? 0 : timeout_of(p, deadline_ns);
+    if (timeout_ms != 0 && !ph_host_io_fall_asleep(&p->host)) {
+        timeout_ms = 0;
+    }
     count = epoll_wait(p->epoll_fd, events, PH_POLL_EVENTS_MAX, timeout_ms);
-    read_clocks(io);
+    ph_host_io_rise(&p->host);
+    ph_host_io_read_clocks(io);
     for (int i = 0; i < count; i++) {
         enum watched_kind *mark = events[i].data.ptr;
-        uint64_t wakes;
 
         switch (*mark) {
         case WATCHED_WAKE:
-            PH_CHECK(read(p->wake_fd, &wakes, sizeof(wakes)) >= 0 || errno == EAGAIN);
-            break;
+            break; // edge-triggered: it need not be read, and 2^64 wake-ups never come
         case WATCHED_LISTENER: {
             struct poll_listener *l = PH_CONTAINER_OF(mark, struct poll_listener, kind);
 
@@ -453,125 +433,25 @@ static void poll_wait(struct ph_io *io, uint64_t deadline_ns)
             break;
         }
     }
-    ph_offload_sink_drain(&p->files.sink);
+    ph_offload_sink_drain(&p->host.files.sink);
     feed_starved(p);
-}
-
-static void poll_wake(struct ph_io *io)
-{
-    uint64_t one = 1;
-
-    PH_CHECK(write(of(io)->wake_fd, &one, sizeof(one)) == sizeof(one) || errno == EAGAIN);
-}
-
-static void poll_random(struct ph_io *io, void *out, size_t len)
-{
-    struct poll_io *p = of(io);
-    unsigned char *to = out;
-
-    while (len > 0) {
-        size_t part;
-
-        if (p->random_left == 0) {
-            // A read of up to 256 bytes is never short, so it is read in parts of that size.
-            for (size_t at = 0; at < sizeof(p->random); at += 256) {
-                PH_CHECK(getrandom(p->random + at, 256, 0) == 256);
-            }
-            p->random_left = sizeof(p->random);
-        }
-        part = len < p->random_left ? len : p->random_left;
-        memcpy(to, p->random + sizeof(p->random) - p->random_left, part);
-        p->random_left -= part;
-        to += part;
-        len -= part;
-    }
-}
-
-// --- files and lookups ---
-
-static void poll_file_open(struct ph_io *io, struct ph_op *op, const char *path, int flags,
-                           struct ph_file **out_file)
-{
-    ph_file_jobs_open(&of(io)->files, op, path, flags, out_file);
-}
-
-static void poll_file_allocate(struct ph_file *file, struct ph_op *op, uint64_t size)
-{
-    ph_file_jobs_allocate(&of(file->io)->files, file, op, size);
 }
 
 static void poll_file_read(struct ph_file *file, struct ph_op *op, void *out, size_t len,
                            uint64_t offset)
 {
-    ph_file_jobs_read(&of(file->io)->files, file, op, out, len, offset);
+    ph_file_jobs_read(&of(file->io)->host.files, file, op, out, len, offset);
 }
 
 static void poll_file_write(struct ph_file *file, struct ph_op *op, const void *data, size_t len,
                             uint64_t offset, bool durable)
 {
-    ph_file_jobs_write(&of(file->io)->files, file, op, data, len, offset, durable);
+    ph_file_jobs_write(&of(file->io)->host.files, file, op, data, len, offset, durable);
 }
 
 static void poll_file_sync(struct ph_file *file, struct ph_op *op)
 {
-    ph_file_jobs_sync(&of(file->io)->files, file, op);
-}
-
-static void poll_file_size(struct ph_file *file, struct ph_op *op)
-{
-    ph_file_jobs_size(&of(file->io)->files, file, op);
-}
-
-static void poll_directory_sync(struct ph_io *io, struct ph_op *op, const char *path)
-{
-    ph_file_jobs_directory_sync(&of(io)->files, op, path);
-}
-
-static void poll_file_rename(struct ph_io *io, struct ph_op *op, const char *from, const char *to)
-{
-    ph_file_jobs_rename(&of(io)->files, op, from, to);
-}
-
-static void poll_file_unlink(struct ph_io *io, struct ph_op *op, const char *path)
-{
-    ph_file_jobs_unlink(&of(io)->files, op, path);
-}
-
-static void poll_directory_create(struct ph_io *io, struct ph_op *op, const char *path)
-{
-    ph_file_jobs_directory_create(&of(io)->files, op, path);
-}
-
-static void poll_directory_list(struct ph_io *io, struct ph_op *op, const char *path,
-                                struct ph_buf *out_names)
-{
-    ph_file_jobs_directory_list(&of(io)->files, op, path, out_names);
-}
-
-static void poll_space_free(struct ph_io *io, struct ph_op *op, const char *path,
-                            uint64_t *out_free, uint64_t *out_total)
-{
-    ph_file_jobs_space_free(&of(io)->files, op, path, out_free, out_total);
-}
-
-static void poll_resolve(struct ph_io *io, struct ph_resolve_op *op)
-{
-    ph_resolver_submit(of(io)->resolver, &of(io)->files.sink, op);
-}
-
-static void poll_check_password(struct ph_io *io, struct ph_password_op *op)
-{
-    ph_file_jobs_check_password(&of(io)->files, op);
-}
-
-static void poll_fetch(struct ph_io *io, struct ph_fetch_op *op)
-{
-    ph_fetch_submit(of(io)->fetch, &of(io)->files.sink, op);
-}
-
-static void poll_fetch_cancel(struct ph_io *io, struct ph_fetch_op *op)
-{
-    ph_fetch_cancel(of(io)->fetch, op);
+    ph_file_jobs_sync(&of(file->io)->host.files, file, op);
 }
 
 static void poll_destroy(struct ph_io *io)
@@ -580,16 +460,15 @@ static void poll_destroy(struct ph_io *io)
 
     PH_CHECK(LIST_EMPTY(&p->listeners));
     close(p->epoll_fd);
-    close(p->wake_fd);
-    ph_offload_sink_deinit(&p->files.sink);
+    ph_host_io_deinit(&p->host);
     free(p);
 }
 
 static const struct ph_io_vtable poll_vtable = {
     .name = "poll",
     .wait = poll_wait,
-    .wake = poll_wake,
-    .random = poll_random,
+    .wake = ph_host_io_wake,
+    .random = ph_host_io_random,
     .listen = poll_listen,
     .accept_start = poll_accept_start,
     .accept_next = poll_accept_next,
@@ -605,50 +484,50 @@ static const struct ph_io_vtable poll_vtable = {
     .send = poll_send,
     .shutdown = poll_shutdown,
     .close = poll_close,
-    .file_open = poll_file_open,
+    .file_open = ph_host_io_file_open,
     .file_close = ph_file_jobs_close,
-    .file_allocate = poll_file_allocate,
+    .file_allocate = ph_host_io_file_allocate,
     .file_read = poll_file_read,
     .file_write = poll_file_write,
     .file_sync = poll_file_sync,
-    .file_size = poll_file_size,
-    .directory_sync = poll_directory_sync,
-    .file_rename = poll_file_rename,
-    .file_unlink = poll_file_unlink,
-    .directory_create = poll_directory_create,
-    .directory_list = poll_directory_list,
-    .space_free = poll_space_free,
-    .resolve = poll_resolve,
-    .check_password = poll_check_password,
-    .fetch = poll_fetch,
-    .fetch_cancel = poll_fetch_cancel,
+    .file_size = ph_host_io_file_size,
+    .directory_sync = ph_host_io_directory_sync,
+    .file_rename = ph_host_io_file_rename,
+    .file_unlink = ph_host_io_file_unlink,
+    .directory_create = ph_host_io_directory_create,
+    .directory_list = ph_host_io_directory_list,
+    .space_free = ph_host_io_space_free,
+    .resolve = ph_host_io_resolve,
+    .check_password = ph_host_io_check_password,
+    .fetch = ph_host_io_fetch,
+    .fetch_cancel = ph_host_io_fetch_cancel,
     .destroy = poll_destroy,
 };
 
 int ph_poll_create(const struct ph_poll_options *options, struct ph_io **out)
 {
     struct poll_io *p = ph_alloc(sizeof(*p));
-    int result = 0;
+    int result = ph_host_io_init(&p->host, &poll_vtable,
+                                 &(struct ph_host_threads){.offload = options->offload,
+                                                           .resolver = options->resolver,
+                                                           .fetch = options->fetch});
 
-    ph_io_init(&p->io, &poll_vtable);
-    LIST_INIT(&p->listeners);
-    p->wake_kind = WATCHED_WAKE;
-    p->resolver = options->resolver;
-    p->fetch = options->fetch;
-    p->files.offload = options->offload;
-    ph_offload_sink_init(&p->files.sink, &p->io);
-    p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    p->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (p->epoll_fd < 0 || p->wake_fd < 0) {
-        result = -errno;
-    } else {
-        result = watch(p, p->wake_fd, EPOLLIN, &p->wake_kind);
-    }
     if (result < 0) {
-        poll_destroy(&p->io);
+        free(p);
         return result;
     }
-    read_clocks(&p->io);
-    *out = &p->io;
+    LIST_INIT(&p->listeners);
+    p->wake_kind = WATCHED_WAKE;
+    p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (p->epoll_fd < 0) {
+        result = -errno;
+    } else {
+        result = watch(p, p->host.wake_fd, EPOLLIN | EPOLLET, &p->wake_kind);
+    }
+    if (result < 0) {
+        poll_destroy(&p->host.io);
+        return result;
+    }
+    *out = &p->host.io;
     return 0;
 }

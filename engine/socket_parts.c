@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 socklen_t ph_socket_address_from(union ph_socket_address *out, const struct ph_endpoint *endpoint)
@@ -42,6 +43,13 @@ void ph_socket_no_delay(int fd)
     int on = 1;
 
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+void ph_socket_block(int fd)
+{
+    int off = 0;
+
+    (void)!ioctl(fd, FIONBIO, &off);
 }
 
 static int open_for(enum ph_family family)
@@ -85,6 +93,7 @@ int ph_socket_listen(const struct ph_endpoint *at, int backlog, struct ph_endpoi
         return fd;
     }
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    ph_socket_no_delay(fd); // what is accepted inherits it
     good = at->family != PH_FAMILY_IPV6 ||
            setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) == 0;
     good = good && bind(fd, &address.any, len) == 0 && listen(fd, backlog) == 0;

@@ -77,6 +77,8 @@ MinFreeSpace = 1%
 Admin {{ ControlSocket = "{directory.path}/control" Http = "127.0.0.1:{self.http}" }}
 Log {{ Delivery = "{self.log}" Level = warn }}
 """
+        if "POSTHASTE_IO" in os.environ: # ring or poll: not what is found out at start
+            text += f"IoWorld = {os.environ['POSTHASTE_IO']}\n"
         self.config.write_text(text + config)
         self.errors = open(directory.path / "errors", "ab")
         self.start()
