@@ -23,10 +23,26 @@ struct ph_log_writer {
     uint64_t dropped;
 };
 
+// A line that a crash cut off ends here: what follows it is whole.
+static void end_last_line(int fd)
+{
+    off_t size = lseek(fd, 0, SEEK_END);
+    char last = '\n';
+
+    if (size > 0 && pread(fd, &last, 1, size - 1) == 1 && last != '\n') {
+        (void)!write(fd, "\n", 1);
+    }
+}
+
 static int open_log(const char *path)
 {
-    return strcmp(path, "-") == 0 ? STDOUT_FILENO
-                                  : open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+    int fd = strcmp(path, "-") == 0 ? STDOUT_FILENO
+                                    : open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+
+    if (fd >= 0 && fd != STDOUT_FILENO) {
+        end_last_line(fd);
+    }
+    return fd;
 }
 
 static uint64_t count_lines(struct ph_str text)
