@@ -126,14 +126,15 @@ struct ph_session_proof ph_connection_proof(struct ph_connection *c,
                                             const struct ph_dispatch *dispatch)
 {
     const struct ph_tls_facts *facts = ph_connection_known_facts(c);
-    struct ph_session_proof proof = {0};
+    struct ph_session_proof proof = {.dane = c->tlsa.status};
 
     if (facts->chain != NULL && dispatch->policy->trust != NULL) {
         const struct ph_chain_verdict *verdict = verify_chain(
             c->worker, facts->chain, dispatch->policy->trust, ph_worker_wall_ms(c->worker));
 
-        proof = (struct ph_session_proof){
-            .chain_judged = true, .chain = verdict->kind, .revocation = verdict->revocation};
+        proof.chain_judged = true;
+        proof.chain = verdict->kind;
+        proof.revocation = verdict->revocation;
     }
     return proof;
 }

@@ -8,6 +8,7 @@
 #include "engine/queues.h"
 #include "engine/worker.h"
 #include "tls/digest.h"
+#include "tls/mta_sts.h"
 
 #define PH_LOG_TEXT_MAX 512 // bytes of any one text; ours
 
@@ -55,7 +56,8 @@ static void put_reason(struct ph_json *out, const struct ph_reason *reason)
 }
 
 // Who demands what: one entry a demand, with the place it comes from.
-static void put_sources(struct ph_json *out, const struct ph_tls_policy *policy)
+static void put_sources(struct ph_json *out, const struct ph_tls_policy *policy,
+                        enum ph_tlsa_status dane)
 {
     char text[PH_LOG_TEXT_MAX];
 
@@ -72,10 +74,24 @@ static void put_sources(struct ph_json *out, const struct ph_tls_policy *policy)
     if (policy->credentials_exact_host) {
         ph_json_text(out, NULL, "the smart host's name: BasicAuthRequireTLS");
     }
+    if (dane == PH_TLSA_USABLE || dane == PH_TLSA_UNUSABLE) {
+        ph_json_text(out, NULL, "DANE: the host's TLSA records");
+    }
+    if (ph_tls_policy_enforces_sts(policy)) {
+        snprintf(text, sizeof(text), "MTA-STS: %s", policy->sts->domain);
+        ph_json_string(out, NULL, ph_str_from(text), PH_LOG_TEXT_MAX);
+    }
     ph_json_close_array(out);
 }
 
-static void put_policy(struct ph_json *out, const struct ph_tls_policy *policy)
+static const char *const dane_words[] = {[PH_TLSA_UNKNOWN] = "not-asked",
+                                         [PH_TLSA_FAILED] = "failed",
+                                         [PH_TLSA_USABLE] = "published",
+                                         [PH_TLSA_UNUSABLE] = "unusable",
+                                         [PH_TLSA_NONE] = "none"};
+
+static void put_policy(struct ph_json *out, const struct ph_tls_policy *policy,
+                       enum ph_tlsa_status dane)
 {
     ph_json_open_object(out, "policy");
     ph_json_text(out, "mode", policy->report ? "report" : "enforce");
@@ -88,7 +104,9 @@ static void put_policy(struct ph_json *out, const struct ph_tls_policy *policy)
         ph_json_string(out, NULL, policy->tls_domains[i], PH_LOG_TEXT_MAX);
     }
     ph_json_close_array(out);
-    put_sources(out, policy);
+    ph_json_text(out, "dane", dane_words[dane]);
+    ph_json_text(out, "sts", policy->sts != NULL ? ph_sts_mode_name(policy->sts->mode) : "none");
+    put_sources(out, policy, dane);
     ph_json_close_object(out);
 }
 
@@ -102,7 +120,7 @@ static void put_proof(struct ph_json *out, const struct ph_dispatch *dispatch)
         ph_json_text(out, "cert_chain",
                      proof->chain == PH_REASON_NONE ? "good" : ph_reason_token(proof->chain));
     }
-    put_policy(out, dispatch->policy);
+    put_policy(out, dispatch->policy, proof->dane);
     if (dispatch->would_defer != NULL) {
         ph_json_open_object(out, "would_defer");
         put_reason(out, dispatch->would_defer);

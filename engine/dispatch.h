@@ -11,6 +11,7 @@
 #include "config/snapshot.h"
 #include "engine/mailbox.h"
 #include "queue/spool.h"
+#include "dns/tlsa.h"
 #include "smtp/client.h"
 #include "tls/facts.h"
 
@@ -58,6 +59,7 @@ struct ph_session_proof {
     bool chain_judged;         // against the connector's trust store; false: there was none
     enum ph_reason_kind chain; // NONE: a good chain
     enum ph_revocation revocation;
+    enum ph_tlsa_status dane; // what the host publishes
 };
 
 enum ph_dispatch_result {

@@ -120,7 +120,7 @@ Resolver {{ Port = {port} AllowedDestinations = {{"127.0.0.0/8"}} LocalData = {{
             if "step" in event:
                 assert event["step"] in STEPS, event
             if "policy" in event:
-                assert {"mode", "level", "names", "sources"} <= set(event["policy"]), event
+                assert {"mode", "level", "names", "dane", "sts", "sources"} <= set(event["policy"]), event
         good, wrong = outcomes()["good.test"], outcomes()["wrong-name.test"]
         assert good["tls"]["version"] == "TLS1.3" and good["verified_by"] == "chain+name" and good["reply"] == 250
         assert good["cert"]["names"] == ["mx.metrics.test"] and good["cert_chain"] == "good"

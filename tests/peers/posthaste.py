@@ -80,6 +80,7 @@ Log {{ Delivery = "{self.log}" Level = warn }}
 """
         if "POSTHASTE_IO" in os.environ: # ring or poll: not what is found out at start
             text += f"IoWorld = {os.environ['POSTHASTE_IO']}\n"
+        self.head = text
         self.config.write_text(text + config)
         self.errors = open(directory.path / "errors", "ab")
         self.start()
@@ -95,6 +96,15 @@ Log {{ Delivery = "{self.log}" Level = warn }}
             elif words[0] == "ready":
                 return
         raise AssertionError("the daemon did not start: " + (self.directory.path / "errors").read_text())
+
+    def reload(self, config=None):
+        """Another configuration in the place of the old one (None: the file as it stands), and SIGHUP."""
+        if config is not None:
+            self.config.write_text(self.head + config)
+        self.process.send_signal(signal.SIGHUP)
+
+    def said(self):
+        return (self.directory.path / "errors").read_text()
 
     def kill(self):
         self.kills += 1
