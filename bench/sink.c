@@ -3,7 +3,7 @@
 //   bench-sink PKI-DIRECTORY < LINES
 //
 // A line: NAME ADDRESS:PORT
-// none|refused|broken|good|self-signed|untrusted|expired|revoked|wrong-name
+// none|refused|broken|good|self-signed|untrusted|expired|revoked|wrong-name|expiring
 //         [host=NAME] [latency=MS] [max=MESSAGES] [close-every=N] [no-pipelining] [no-chunking]
 // Writes root.pem and crl.pem into the directory, prints "ready PORT…", and on SIGTERM its ledgers
 // as JSON lines, with the ids that were delivered more than once.

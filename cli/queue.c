@@ -93,9 +93,14 @@ static void print_sites(const json_t *array)
                number_of(site, "worker"), text_of(site, "state"), number_of(site, "sessions"),
                number_of(site, "max_connections"), number_of(site, "prepared"),
                number_of(site, "delivered"));
+        if (text_of(site, "cert_not_after")[0] != '\0') {
+            printf("    its certificate ends %s\n", text_of(site, "cert_not_after"));
+        }
         if (text_of(site, "reason")[0] != '\0') {
-            printf("    %s: %s; next retry %s\n", text_of(site, "reason"), text_of(site, "text"),
-                   text_of(site, "next_retry"));
+            printf("    %s: %s\n", text_of(site, "reason"), text_of(site, "text"));
+        }
+        if (text_of(site, "next_retry")[0] != '\0') {
+            printf("    next retry %s\n", text_of(site, "next_retry"));
         }
     }
 }

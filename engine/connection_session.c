@@ -561,6 +561,23 @@ static void begin_handshake(struct ph_connection *c)
     go_on_with_handshake(c);
 }
 
+static void note_full_handshake(struct ph_connection *c, const struct ph_tls_facts *facts)
+{
+    const struct ph_dispatch *dispatch = c->opened_for;
+    uint64_t verified = ph_verify_stats(c->worker->tls).full;
+    struct ph_session_proof proof = ph_connection_proof(c, dispatch);
+
+    PH_COUNT(c->worker, handshakes_full, 1);
+    if (proof.chain_judged && ph_verify_stats(c->worker->tls).full == verified) {
+        PH_COUNT(c->worker, handshakes_chain_cached, 1);
+    }
+    if (facts->chain != NULL) {
+        ph_peers_seen(c->worker, c->host->name, dispatch, facts->chain,
+                      ph_tls_policy_needs_chain(dispatch->policy) && proof.chain_judged &&
+                          proof.chain == PH_REASON_NONE);
+    }
+}
+
 static void go_on_with_handshake(struct ph_connection *c)
 {
     struct ph_tls_facts *facts;
@@ -582,13 +599,7 @@ static void go_on_with_handshake(struct ph_connection *c)
     if (facts->handshake == PH_HANDSHAKE_RESUMED) {
         PH_COUNT(c->worker, handshakes_resumed, 1);
     } else {
-        uint64_t verified = ph_verify_stats(c->worker->tls).full;
-
-        PH_COUNT(c->worker, handshakes_full, 1);
-        if (ph_connection_proof(c, c->opened_for).chain_judged &&
-            ph_verify_stats(c->worker->tls).full == verified) {
-            PH_COUNT(c->worker, handshakes_chain_cached, 1);
-        }
+        note_full_handshake(c, facts);
     }
     if (!session_acceptable(c, facts, &reason)) {
         ph_connection_address_failed(c, &reason, "verify");

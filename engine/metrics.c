@@ -84,6 +84,8 @@ static void put_survey(const struct ph_survey *survey, struct ph_buf *out)
     put(out, "unreachable", "gauge", "recipients no connector is for", survey->unreachable);
     put(out, "tls_held", "gauge", "recipients held back by a TLS policy", held);
     put_kinds(out, "tls_held_by_reason", "gauge", "the same by reason", survey->tls_held);
+    put(out, "peer_certificates_expiring", "gauge",
+        "hosts whose proven certificate ends within 14 days", survey->peers_expiring);
     put(out, "queues", "gauge", "queues (next-hop domain and connector)", survey->queues);
     put(out, "queues_waiting", "gauge", "of them those that wait for their next retry",
         survey->retry_queues);

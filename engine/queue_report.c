@@ -99,6 +99,8 @@ static void put_site(const struct ph_site *site, struct ph_json *json)
         ph_json_u64(json, "window", account->window);
     }
     ph_json_u64(json, "delivered", site->delivered_count);
+    put_time(json, "cert_not_after",
+             (uint64_t)ph_peers_not_after_s(site->worker, site->spec->best_host) * 1000);
     put_reason(json, &site->last_error);
     put_time(json, "next_retry", ph_site_resting(site) ? site->backoff_until_ms : 0);
     ph_json_close_object(json);

@@ -277,6 +277,15 @@ static void leave_site(struct ph_queue *queue)
     }
 }
 
+static void hold_at(struct ph_queue *queue, struct ph_site_spec *spec)
+{
+    if (spec != NULL) {
+        ph_site_spec_retain(spec);
+    }
+    ph_site_spec_release(queue->held_at);
+    queue->held_at = spec;
+}
+
 void ph_queue_backoff(struct ph_queue *queue, const struct ph_reason *reason)
 {
     struct ph_worker *worker = queue->worker;
@@ -298,6 +307,7 @@ void ph_queue_backoff(struct ph_queue *queue, const struct ph_reason *reason)
                                        ph_worker_random(worker));
     queue->next_retry_ms = queue->last_retry_ms + delay_ms;
     ph_wheel_set(&worker->wheel, &queue->retry_timer, worker->io->now_ns + delay_ms * PH_NS_PER_MS);
+    hold_at(queue, queue->site != NULL ? queue->site->spec : NULL);
     leave_site(queue);
 }
 
@@ -320,6 +330,7 @@ bool ph_queue_tls_held(const struct ph_queue *queue)
 void ph_queue_retry_now(struct ph_queue *queue)
 {
     ph_wheel_cancel(&queue->worker->wheel, &queue->retry_timer);
+    hold_at(queue, NULL);
     if (queue->state == PH_QUEUE_RETRY) {
         queue->state = PH_QUEUE_NEW;
         if (queue->ready.count > 0) {
@@ -398,6 +409,7 @@ static void destroy(struct ph_queue *queue)
     if (queue->index < worker->queue_table_free) {
         worker->queue_table_free = queue->index;
     }
+    hold_at(queue, NULL);
     ph_ready_deinit(&queue->ready);
     ph_config_release(queue->config);
     free(queue->key);

@@ -45,11 +45,12 @@ struct ph_queue {
     uint64_t last_retry_ms;
     struct ph_reason last_error;
     struct ph_timer retry_timer;
-    struct ph_site *site; // when ROUTED
-    bool active;          // in the site's list
-    bool unroutable;      // refused by the configuration: nothing of it is ever sent
-    bool failing;         // `last_error` is for ever: what is ready fails, some each turn
-    bool obsolete;        // replaced by a new configuration: ends with its last dispatch
+    struct ph_site *site;         // when ROUTED
+    struct ph_site_spec *held_at; // referenced: where it was refused, while it waits for that
+    bool active;                  // in the site's list
+    bool unroutable;              // refused by the configuration: nothing of it is ever sent
+    bool failing;                 // `last_error` is for ever: what is ready fails, some each turn
+    bool obsolete;                // replaced by a new configuration: ends with its last dispatch
     TAILQ_ENTRY(ph_queue) active_link;
     struct ph_lookup *lookup; // while RESOLVING
     uint64_t routed_until_ms; // MX answer's life

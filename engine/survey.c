@@ -64,6 +64,7 @@ void ph_survey_answer(struct ph_worker *worker, void *argument)
         survey->sites++;
         survey->resting_sites += ph_site_resting(site);
     }
+    survey->peers_expiring += ph_peers_expiring(worker);
     // What is owed and is in no queue and under way nowhere has been forgotten.
     survey->unscheduled += queued > found ? queued - found : 0;
 }

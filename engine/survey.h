@@ -17,6 +17,7 @@ struct ph_survey {
     uint64_t resting_sites;
     uint64_t deferred; // recipients with a time of their own
     uint64_t ready;
+    uint64_t peers_expiring; // hosts whose proven certificate ends soon
 };
 
 // Adds what `worker` sees to the struct ph_survey. On the worker's thread, between two turns'

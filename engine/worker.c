@@ -439,6 +439,7 @@ void ph_worker_close(struct ph_worker *worker)
         ph_site_destroy(site);
     }
     ph_home_sites_destroy_all(worker);
+    ph_peers_destroy_all(worker);
     for (size_t i = 0; i < worker->adopted_count; i++) {
         ph_spool_close(worker->adopted[i]);
     }

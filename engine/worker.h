@@ -15,6 +15,7 @@
 #include "config/snapshot.h"
 #include "engine/engine.h"
 #include "engine/mailbox.h"
+#include "engine/peers.h"
 #include "engine/queues.h"
 #include "engine/site.h"
 #include "queue/retry.h"
@@ -112,6 +113,7 @@ struct ph_worker {
     uint32_t queue_table_free;       // a hole may be found from here on
     struct ph_site *sites;           // uthash
     struct ph_home_site *home_sites; // uthash
+    struct ph_peer *peers;           // uthash: engine/peers
     TAILQ_HEAD(ph_dirty_site_list, ph_site) dirty_sites;
     struct ph_timer sweep_timer;
     uint32_t sweep_at; // message slot

@@ -2,6 +2,7 @@
 #include "bench/lib/pki.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "bench/lib/certs.h"
 
@@ -44,6 +45,7 @@ bool ph_pki_kind_from(struct ph_str name, enum ph_pki_kind *out)
         [PH_PKI_GOOD] = "good",           [PH_PKI_SELF_SIGNED] = "self-signed",
         [PH_PKI_UNTRUSTED] = "untrusted", [PH_PKI_EXPIRED] = "expired",
         [PH_PKI_REVOKED] = "revoked",     [PH_PKI_WRONG_NAME] = "wrong-name",
+        [PH_PKI_EXPIRING] = "expiring",
     };
 
     for (size_t i = 0; i < PH_ARRAY_LEN(names); i++) {
@@ -71,6 +73,11 @@ void ph_pki_append_leaf(struct ph_pki *pki, enum ph_pki_kind kind, const char *h
         issuer = pki->stranger;
     } else if (kind == PH_PKI_EXPIRED) {
         options.not_after_s = PH_CERTS_NOT_BEFORE_S + 86400;
+    } else if (kind == PH_PKI_EXPIRING) {
+        struct timespec now;
+
+        clock_gettime(CLOCK_REALTIME, &now);
+        options.not_after_s = now.tv_sec + 10 * 86400 + 3600;
     }
     leaf = ph_certs_make(issuer, &options);
     if (kind == PH_PKI_REVOKED) {

@@ -12,6 +12,7 @@ enum ph_pki_kind {
     PH_PKI_EXPIRED,
     PH_PKI_REVOKED, // by the CRL
     PH_PKI_WRONG_NAME,
+    PH_PKI_EXPIRING, // good, for ten days more
     PH_PKI_KINDS,
 };
 

@@ -106,6 +106,9 @@ Log {{ Delivery = "{self.log}" Level = warn }}
     def said(self):
         return (self.directory.path / "errors").read_text()
 
+    def workers(self):
+        return os.cpu_count()
+
     def kill(self):
         self.kills += 1
         self.process.kill()
