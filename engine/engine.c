@@ -9,7 +9,6 @@
 #include "engine/worker.h"
 
 #define PH_ENGINE_MESSAGE_SEGMENT_BYTES (UINT64_C(64) << 20) // DESIGN: sealed at 64 MiB
-#define PH_ENGINE_STATE_SEGMENT_BYTES (UINT64_C(16) << 20)
 #define PH_ENGINE_CONTENT_BYTES_MIN ((uint64_t)64 << 20) // of fresh bodies kept in memory a worker
 
 struct ph_engine {
@@ -104,7 +103,6 @@ struct ph_spool_options ph_engine_spool_options(const struct ph_engine *engine, 
         .durability_os = config->durability_os,
         .outcome_delay_ns = config->outcome_sync_delay_ms * PH_NS_PER_MS,
         .message_segment_bytes = segment > 0 ? segment : PH_ENGINE_MESSAGE_SEGMENT_BYTES,
-        .state_segment_bytes = segment > 0 ? segment : PH_ENGINE_STATE_SEGMENT_BYTES,
         .min_free_percent = config->min_free_percent,
         .content_memory_max =
             memory > PH_ENGINE_CONTENT_BYTES_MIN ? memory : PH_ENGINE_CONTENT_BYTES_MIN,

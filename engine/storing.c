@@ -103,6 +103,7 @@ enum ph_spool_result ph_storing_begin(struct ph_worker *worker,
                                  .content = options->content,
                                  .take_extents = options->take_extents,
                                  .attempt = at_once,
+                                 .reserved = options->own,
                              },
                              &m->content);
     if (result != PH_SPOOL_OK) {

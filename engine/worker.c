@@ -310,6 +310,7 @@ int ph_worker_open(struct ph_worker *worker, struct ph_buf *error)
     });
     ph_timer_init(&worker->sweep_timer, on_sweep, worker);
     ph_wheel_set(&worker->wheel, &worker->sweep_timer, worker->io->now_ns + PH_WORKER_SWEEP_NS);
+    ph_compaction_start(worker);
     // The adopted ones first in the table, their own last to be opened: recovery routes through it.
     result = open_log(worker, worker->index, &worker->spool, error);
     worker->adopted = ph_alloc((size_t)(logs / workers + 1) * sizeof(struct ph_spool *));

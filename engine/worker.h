@@ -13,6 +13,7 @@
 #include "base/io.h"
 #include "base/wheel.h"
 #include "config/snapshot.h"
+#include "engine/compaction.h"
 #include "engine/engine.h"
 #include "engine/mailbox.h"
 #include "engine/peers.h"
@@ -51,6 +52,7 @@ struct ph_listening;
     X(handshakes_failed, "TLS handshakes that failed")                                             \
     X(report_messages, "messages sent under Mode = report")                                        \
     X(fallbacks_plaintext, "opportunistic sessions that went on without TLS")                      \
+    X(messages_copied, "messages copied forward in the spool")                                     \
     X(connect_failures, "addresses that could not be reached")                                     \
     X(attempts, "addresses tried")
 
@@ -116,6 +118,7 @@ struct ph_worker {
     struct ph_peer *peers;           // uthash: engine/peers
     TAILQ_HEAD(ph_dirty_site_list, ph_site) dirty_sites;
     struct ph_timer sweep_timer;
+    struct ph_compaction compaction;
     uint32_t sweep_at; // message slot
     uint64_t session_count;
 

@@ -9,7 +9,6 @@
 #define GROUP_MAGIC UINT32_C(0x31474850) // "PHG1"
 #define SEGMENT_MAGIC UINT64_C(0x3153474553484850)
 #define RECORD_VERSION 1
-#define RECORD_ALIGN 8
 #define OUTCOME_TEXT_MAX 480 // ours: a reply's text that is kept
 
 // --- writing numbers and strings ---
@@ -102,7 +101,7 @@ uint64_t ph_record_seed(uint64_t spool_seed, uint64_t segment)
 
 // --- groups and segments ---
 
-// Head: magic, reserved, number, oldest, meta_len, gap, body_len, record_count, durable, reserved,
+// Head: magic, reserved, number, oldest, meta_len, gap, body_len, record_count, durable, segment,
 // and the sum over all of it and the records.
 #define GROUP_SUM_AT (PH_GROUP_HEAD_BYTES - 8)
 
@@ -123,14 +122,14 @@ void ph_group_encode(const struct ph_group *group, struct ph_str meta, uint64_t 
     store_u32(out + 32, group->body_len);
     store_u32(out + 36, group->record_count);
     store_u64(out + 40, group->durable);
+    store_u64(out + 48, group->segment);
     store_u64(out + GROUP_SUM_AT, group_sum(out, meta, seed));
 }
 
-bool ph_group_decode(struct ph_str head, uint64_t seed, struct ph_group *out)
+bool ph_group_decode(struct ph_str head, struct ph_group *out)
 {
     struct reader reader = {.rest = head};
 
-    (void)seed; // the sum covers the records too
     if (head.len < PH_GROUP_HEAD_BYTES || get(&reader, 4) != GROUP_MAGIC) {
         return false;
     }
@@ -142,6 +141,7 @@ bool ph_group_decode(struct ph_str head, uint64_t seed, struct ph_group *out)
     out->body_len = (uint32_t)get(&reader, 4);
     out->record_count = (uint32_t)get(&reader, 4);
     out->durable = get(&reader, 8);
+    out->segment = get(&reader, 8);
     return out->gap < PH_DURABLE_BLOCK_BYTES;
 }
 
@@ -205,7 +205,7 @@ static size_t begin_record(struct ph_buf *out, enum ph_record_type type, uint16_
 
 static void end_record(struct ph_buf *out, size_t at)
 {
-    while ((out->len - at) % RECORD_ALIGN != 0) {
+    while ((out->len - at) % PH_RECORD_ALIGN != 0) {
         put_u8(out, 0);
     }
     store_u32(out->data + at + 4, (uint32_t)(out->len - at));
@@ -340,7 +340,7 @@ enum ph_record_result ph_record_next(struct ph_str *meta, uint64_t seed, struct 
         return PH_RECORD_DAMAGED;
     }
     len = load(meta->data + 4, 4);
-    if (len < PH_RECORD_HEAD_BYTES || len > meta->len || len % RECORD_ALIGN != 0) {
+    if (len < PH_RECORD_HEAD_BYTES || len > meta->len || len % PH_RECORD_ALIGN != 0) {
         return PH_RECORD_DAMAGED;
     }
     // The sum was taken with its own place as zero.
@@ -363,6 +363,18 @@ enum ph_record_result ph_record_next(struct ph_str *meta, uint64_t seed, struct 
     }
     cut_record(meta, (size_t)len, out);
     return PH_RECORD_OK;
+}
+
+uint64_t ph_record_len(struct ph_str head)
+{
+    uint64_t len;
+
+    if (head.len < PH_RECORD_HEAD_BYTES || load(head.data + 1, 1) != RECORD_VERSION ||
+        load(head.data, 1) < PH_RECORD_MESSAGE || load(head.data, 1) > PH_RECORD_VOID) {
+        return 0;
+    }
+    len = load(head.data + 4, 4);
+    return len >= PH_RECORD_HEAD_BYTES && len % PH_RECORD_ALIGN == 0 ? len : 0;
 }
 
 #define MESSAGE_COUNT_AT 40 // where the number of recipients stands in a MESSAGE's body

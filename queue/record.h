@@ -10,6 +10,7 @@
 
 #define PH_SPOOL_FORMAT_VERSION 1
 #define PH_RECORD_HEAD_BYTES 24
+#define PH_RECORD_ALIGN 8
 #define PH_GROUP_HEAD_BYTES 64
 #define PH_SEGMENT_HEAD_BYTES PH_DURABLE_BLOCK_BYTES // the segment's first block
 
@@ -46,6 +47,7 @@ struct ph_group {
     uint32_t body_len;
     uint32_t record_count;
     uint64_t durable; // number of the last group known durable when this one was written
+    uint64_t segment; // the number of the segment it is in
 };
 
 struct ph_segment_head {
@@ -67,8 +69,8 @@ uint64_t ph_record_seed(uint64_t spool_seed, uint64_t segment);
 
 void ph_group_encode(const struct ph_group *group, struct ph_str meta, uint64_t seed,
                      char out[PH_GROUP_HEAD_BYTES]);
-// Of the head alone: is it one of this segment? `meta` is checked by ph_group_meta_valid.
-PH_MUST_CHECK bool ph_group_decode(struct ph_str head, uint64_t seed, struct ph_group *out);
+// Of the head alone, not believed yet: ph_group_meta_valid checks both.
+PH_MUST_CHECK bool ph_group_decode(struct ph_str head, struct ph_group *out);
 PH_MUST_CHECK bool ph_group_meta_valid(struct ph_str head, struct ph_str meta, uint64_t seed);
 // Bytes on the disk, padded to a block.
 uint64_t ph_group_disk_bytes(const struct ph_group *group);
@@ -100,6 +102,9 @@ enum ph_record_result {
 // Cuts one record off the front of `meta`.
 PH_MUST_CHECK enum ph_record_result ph_record_next(struct ph_str *meta, uint64_t seed,
                                                    struct ph_record *out);
+
+// What the bytes at `head` say of a record's length, if they may be the head of one; else 0.
+uint64_t ph_record_len(struct ph_str head);
 
 // The envelope's strings point into the record; `recipients` has room for `recipients_max`. False:
 // damaged, or more recipients.

@@ -12,11 +12,18 @@
 
 #define PH_SPOOL_SPACE_INTERVAL_NS (1000 * PH_NS_PER_MS) // free space is looked at so often; ours
 #define PH_SPOOL_FAILURES_MAX 2 // consecutive writes that failed: the log is given up
+#define PH_SPOOL_WRITE_PAUSE_NS                                                                    \
+    (100 * PH_NS_PER_MS) // after a group that could not be written; ours
+
+#define PH_SPOOL_SEGMENT_PART 16 // a segment is at most so small a part of the file system; ours
+#define PH_SPOOL_SEGMENT_BYTES_MIN (UINT64_C(4) << 20) // ours
 
 static void on_written(struct ph_op *op);
 static void on_space(struct ph_op *op);
+static struct ph_spool_group *group_create(struct ph_spool *spool);
 static struct ph_spool_group *group_for(struct ph_spool *spool, size_t content_len);
 static void group_release(struct ph_spool_group *group);
+static void no_room(struct ph_spool *spool, struct ph_spool_group *group);
 
 char *ph_message_id_format(uint64_t id, char out[PH_MESSAGE_ID_TEXT_MAX])
 {
@@ -48,6 +55,29 @@ bool ph_message_id_parse(struct ph_str text, uint64_t *out_id)
 
 // --- opening and closing ---
 
+static void unused_step(struct ph_op *op)
+{
+    (void)op; // waited for
+}
+
+// On a small file system segments are small: one that waits for outcomes must not be most of it.
+static void fit_segments(struct ph_spool *spool)
+{
+    uint64_t part;
+    struct ph_op op;
+
+    ph_op_init(&op, unused_step, NULL);
+    ph_io_space_free(spool->io, &op, spool->path, &spool->space_free, &spool->space_total);
+    if (ph_io_finish(spool->io, &op) == 0) {
+        part = spool->space_total / PH_SPOOL_SEGMENT_PART / PH_DURABLE_BLOCK_BYTES *
+               PH_DURABLE_BLOCK_BYTES;
+        part = part > PH_SPOOL_SEGMENT_BYTES_MIN ? part : PH_SPOOL_SEGMENT_BYTES_MIN;
+        if (part < spool->options.message_segment_bytes) {
+            spool->options.message_segment_bytes = part;
+        }
+    }
+}
+
 int ph_spool_open(const struct ph_spool_options *options, ph_spool_on_recovered *on_recovered,
                   void *owner, struct ph_spool_recovery_report *out_report, struct ph_spool **out,
                   struct ph_buf *error)
@@ -72,6 +102,7 @@ int ph_spool_open(const struct ph_spool_options *options, ph_spool_on_recovered 
     spool->next_group = 1;
     result = ph_spool_read_seed(spool->io, options->directory, &spool->seed, error);
     if (result == 0) {
+        fit_segments(spool);
         result = ph_spool_recover(spool, on_recovered, owner, out_report, error);
     }
     if (result == 0 && !options->offline) {
@@ -83,7 +114,7 @@ int ph_spool_open(const struct ph_spool_options *options, ph_spool_on_recovered 
                           strerror((int)-failure));
             result = (int)failure;
         } else {
-            TAILQ_INSERT_TAIL(&spool->segments, first, link);
+            ph_spool_segment_use(spool, first);
             ph_spool_segment_prepare(spool);
         }
     }
@@ -95,23 +126,39 @@ int ph_spool_open(const struct ph_spool_options *options, ph_spool_on_recovered 
     return 0;
 }
 
+static void let_run(struct ph_spool *spool)
+{
+    if (!ph_io_has_ready(spool->io)) {
+        ph_io_wait(spool->io, spool->io->now_ns + 100 * PH_NS_PER_MS);
+    }
+    ph_io_run_ready(spool->io);
+}
+
+// The end of what was written in good order: an empty group, so that what stands before it isn't
+// the last and damage in it can't pass for a torn tail.
+static void seal(struct ph_spool *spool)
+{
+    if (!spool->sealed && spool->durable_group > 0 && STAILQ_EMPTY(&spool->gathered) &&
+        spool->stats.health != PH_SPOOL_STOPPED) {
+        group_create(spool)->urgent = true;
+    }
+}
+
 static void finish_pending(struct ph_spool *spool)
 {
     // What is gathered is written, group by group; what can't be written stays out.
+    spool->write_after_ns = 0;
+    seal(spool);
     while (spool->writing != NULL ||
-           (!STAILQ_EMPTY(&spool->gathered) && spool->stats.health != PH_SPOOL_STOPPED)) {
+           (!STAILQ_EMPTY(&spool->gathered) && spool->write_after_ns == 0)) {
         (void)ph_spool_flush(spool, UINT64_MAX - 1);
-        if (!ph_io_has_ready(spool->io)) {
-            ph_io_wait(spool->io, spool->io->now_ns + 100 * PH_NS_PER_MS);
-        }
-        ph_io_run_ready(spool->io);
+        let_run(spool);
     }
-    while (spool->preparing != NULL || spool->loads > 0 || spool->space_op.state != PH_OP_IDLE) {
-        if (!ph_io_has_ready(spool->io)) {
-            ph_io_wait(spool->io, spool->io->now_ns + 100 * PH_NS_PER_MS);
-        }
-        ph_io_run_ready(spool->io);
+    while (spool->preparing != NULL || spool->loads > 0 || spool->removals > 0 ||
+           spool->space_op.state != PH_OP_IDLE) {
+        let_run(spool);
     }
+    ph_io_run_ready(spool->io); // who waited is told
 }
 
 void ph_spool_close(struct ph_spool *spool)
@@ -135,6 +182,7 @@ void ph_spool_close(struct ph_spool *spool)
         TAILQ_REMOVE(&spool->spares, segment, link);
         ph_spool_segment_close(segment);
     }
+    free(spool->by_number);
     free(spool->path);
     free(spool);
 }
@@ -162,26 +210,33 @@ static char *group_memory(size_t reserve, size_t capacity)
     return memory;
 }
 
-// In front of the contents there is room for the segment's head, the group's and all its records.
+// Room in front of the contents for the segment's head, the group's and so many bytes of records.
 static size_t reserve_for(size_t meta_max)
 {
     return PH_SEGMENT_HEAD_BYTES + (meta_max + PH_GROUP_HEAD_BYTES + PH_DURABLE_BLOCK_BYTES - 1) /
                                        PH_DURABLE_BLOCK_BYTES * PH_DURABLE_BLOCK_BYTES;
 }
 
-static struct ph_spool_group *group_create(struct ph_spool *spool)
+static struct ph_spool_group *group_new(struct ph_spool *spool, size_t capacity)
 {
     struct ph_spool_group *group = ph_alloc(sizeof(*group));
 
     atomic_init(&group->references, 1);
-    group->reserve = reserve_for(PH_SPOOL_META_BYTES_MAX);
-    group->capacity = PH_SPOOL_GROUP_FIRST_BYTES;
+    group->reserve = reserve_for(PH_SPOOL_META_BYTES_FIRST);
+    group->capacity = capacity;
     group->memory = group_memory(group->reserve, group->capacity);
     group->content_bytes = &spool->content_bytes;
     atomic_fetch_add_explicit(&spool->content_bytes, group->reserve + group->capacity,
                               memory_order_relaxed);
     STAILQ_INIT(&group->tickets);
     group->first_ns = spool->io->now_ns;
+    return group;
+}
+
+static struct ph_spool_group *group_create(struct ph_spool *spool)
+{
+    struct ph_spool_group *group = group_new(spool, PH_SPOOL_GROUP_FIRST_BYTES);
+
     STAILQ_INSERT_TAIL(&spool->gathered, group, link);
     if (spool->void_group != 0) {
         ph_record_plain(&group->meta, PH_RECORD_VOID, spool->void_group);
@@ -208,9 +263,8 @@ static struct ph_spool_group *group_for(struct ph_spool *spool, size_t content_l
     {
         group = each;
     }
-    // A record is at most as long as an envelope may be: far less than a quarter of the room.
     if (group == NULL || group->body_len + content_len > group_max(spool) ||
-        group->meta.len > PH_SPOOL_META_BYTES_MAX / 4) {
+        group->meta.len > PH_SPOOL_META_BYTES_FIRST) {
         group = group_create(spool);
     }
     if (group->body_len + content_len > group->capacity) {
@@ -278,6 +332,37 @@ static struct ph_content *content_in(struct ph_spool_group *group, uint32_t reci
     return &c->content;
 }
 
+static void take_ticket(struct ph_spool *spool, struct ph_spool_group *group,
+                        struct ph_spool_ticket *ticket)
+{
+    group->urgent = true;
+    ph_io_begin(spool->io, &ticket->op);
+    STAILQ_INSERT_TAIL(&group->tickets, ticket, link);
+}
+
+// The message's record and, unless it is in a file of its own, its content.
+static struct ph_group_entry *put_message(struct ph_spool_group *group,
+                                          struct ph_spool_ticket *ticket, uint64_t id,
+                                          const struct ph_envelope *envelope,
+                                          struct ph_message_body body, struct ph_str content,
+                                          uint16_t flags)
+{
+    struct ph_group_entry *entry = add_entry(group);
+    size_t meta_at = group->meta.len;
+
+    *entry = (struct ph_group_entry){.ticket = ticket, .meta_at = (uint32_t)meta_at};
+    body.offset = (uint32_t)group->body_len;
+    ph_record_message(&group->meta, id, envelope, &body, flags);
+    if (content.len > 0) {
+        memcpy(group->memory + group->reserve + group->body_len, content.data, content.len);
+    }
+    group->body_len += content.len;
+    group->message_bytes += group->meta.len - meta_at + content.len;
+    group->record_count++;
+    ticket->location.len = flags & PH_RECORD_FLAG_EXTENT ? PH_SPOOL_IN_EXTENT : 0;
+    return entry;
+}
+
 enum ph_spool_result ph_spool_append(struct ph_spool *spool, struct ph_spool_ticket *ticket,
                                      const struct ph_spool_append_options *options,
                                      struct ph_content **out_content)
@@ -286,41 +371,67 @@ enum ph_spool_result ph_spool_append(struct ph_spool *spool, struct ph_spool_tic
     struct ph_spool_group *group;
     struct ph_group_entry *entry;
     struct ph_message_body body = {0};
-    uint16_t flags = 0;
+    size_t body_at;
 
     PH_CHECK(extent || options->content.len <= PH_SPOOL_INLINE_BYTES_MAX);
     if (spool->stats.health == PH_SPOOL_STOPPED) {
         return PH_SPOOL_FAILED;
     }
-    if (spool->stats.full) {
+    if (spool->no_spare || (spool->low_space && !options->reserved)) {
         return PH_SPOOL_FULL;
     }
     group = group_for(spool, options->content.len);
-    body.offset = (uint32_t)group->body_len;
+    body_at = group->body_len;
     body.len = extent ? ph_spool_writer_bytes(options->take_extents) : options->content.len;
     body.sum = extent ? ph_spool_writer_finish(options->take_extents)
                       : ph_spool_content_sum(spool, options->id, options->content);
-    flags |= options->attempt ? PH_RECORD_FLAG_ATTEMPT : 0;
-    flags |= extent ? PH_RECORD_FLAG_EXTENT : 0;
-    entry = add_entry(group);
-    *entry = (struct ph_group_entry){.ticket = ticket, .meta_at = (uint32_t)group->meta.len};
-    ph_record_message(&group->meta, options->id, options->envelope, &body, flags);
-    memcpy(group->memory + group->reserve + group->body_len, options->content.data,
-           options->content.len);
+    entry = put_message(group, ticket, options->id, options->envelope, body, options->content,
+                        (options->attempt ? PH_RECORD_FLAG_ATTEMPT : 0) |
+                            (extent ? PH_RECORD_FLAG_EXTENT : 0));
     *out_content = NULL;
     if (!extent && atomic_load_explicit(&spool->content_bytes, memory_order_relaxed) <=
                        spool->options.content_memory_max) {
-        entry->content = content_in(group, options->envelope->recipient_count, group->body_len,
-                                    options->content.len);
+        entry->content =
+            content_in(group, options->envelope->recipient_count, body_at, options->content.len);
         ph_content_retain(entry->content);
         *out_content = entry->content;
     }
-    group->body_len += options->content.len;
-    group->record_count++;
-    group->urgent = true;
-    ticket->location.len = extent ? PH_SPOOL_IN_EXTENT : 0;
-    ph_io_begin(spool->io, &ticket->op);
-    STAILQ_INSERT_TAIL(&group->tickets, ticket, link);
+    take_ticket(spool, group, ticket);
+    return PH_SPOOL_OK;
+}
+
+enum ph_spool_result ph_spool_copy(struct ph_spool *spool, struct ph_spool_ticket *ticket,
+                                   uint64_t id, const struct ph_spool_copy_options *options)
+{
+    const struct ph_content *content = options->load->content;
+    bool extent = options->load->in_extent;
+    struct ph_spool_group *group;
+    struct ph_message_body body = {.len = content->body_len, .sum = options->load->content_sum};
+    struct ph_str bytes = {0};
+
+    if (spool->stats.health == PH_SPOOL_STOPPED) {
+        return PH_SPOOL_FAILED;
+    }
+    if (spool->no_spare) {
+        return PH_SPOOL_FULL;
+    }
+    if (!extent && content->body_len > 0) {
+        bytes = (struct ph_str){.data = content->body[0].iov_base, .len = content->body[0].iov_len};
+    }
+    group = group_for(spool, bytes.len);
+    (void)put_message(group, ticket, id, &content->envelope, body, bytes,
+                      extent ? PH_RECORD_FLAG_EXTENT : 0);
+    // All of its state in the same group: after a crash the copy counts whole, or the original
+    // does.
+    for (uint32_t i = 0; i < options->state_count; i++) {
+        ph_record_outcome(&group->meta, id, &options->states[i]);
+    }
+    group->record_count += options->state_count;
+    if (options->delay_notified) {
+        ph_record_plain(&group->meta, PH_RECORD_DELAYED, id);
+        group->record_count++;
+    }
+    take_ticket(spool, group, ticket);
     return PH_SPOOL_OK;
 }
 
@@ -330,9 +441,7 @@ static struct ph_spool_group *state_group(struct ph_spool *spool, struct ph_spoo
 
     group->record_count++;
     if (ticket != NULL) {
-        group->urgent = true;
-        ph_io_begin(spool->io, &ticket->op);
-        STAILQ_INSERT_TAIL(&group->tickets, ticket, link);
+        take_ticket(spool, group, ticket);
     }
     return group;
 }
@@ -362,14 +471,10 @@ void ph_spool_delay_notified(struct ph_spool *spool, uint64_t id)
 void ph_spool_done(struct ph_spool *spool, struct ph_spool_ticket *ticket, uint64_t id,
                    const struct ph_spool_location *location)
 {
-    struct ph_segment *segment = ph_spool_segment_find(spool, location->segment);
     // Its segment may be used again when the group with this record is durable: that group says so.
-    struct ph_spool_group *group;
+    struct ph_spool_group *group = state_group(spool, ticket);
 
-    PH_CHECK(segment != NULL && segment->live > 0);
-    segment->live--;
-    spool->stats.messages_live--;
-    group = state_group(spool, ticket);
+    ph_spool_unneeded(spool, location);
     ph_record_plain(&group->meta, PH_RECORD_DONE, id);
     if (location->len & PH_SPOOL_IN_EXTENT) {
         group->finished_extents =
@@ -377,6 +482,15 @@ void ph_spool_done(struct ph_spool *spool, struct ph_spool_ticket *ticket, uint6
         PH_CHECK(group->finished_extents != NULL);
         group->finished_extents[group->finished_extent_count++] = id;
     }
+}
+
+void ph_spool_unneeded(struct ph_spool *spool, const struct ph_spool_location *location)
+{
+    struct ph_segment *segment = ph_spool_segment_find(spool, location->segment);
+
+    PH_CHECK(segment != NULL && segment->live > 0);
+    segment->live--;
+    spool->stats.messages_live--;
 }
 
 // --- writing ---
@@ -419,6 +533,18 @@ static void fill_contents(struct ph_spool_group *group, char *meta)
     }
 }
 
+// More records than there was room for: the contents move. Nobody has looked at them yet.
+static void make_room(struct ph_spool_group *group, size_t reserve)
+{
+    char *memory = group_memory(reserve, group->capacity);
+
+    memcpy(memory + reserve, group->memory + group->reserve, group->body_len);
+    free(group->memory);
+    atomic_fetch_add_explicit(group->content_bytes, reserve - group->reserve, memory_order_relaxed);
+    group->memory = memory;
+    group->reserve = reserve;
+}
+
 // Puts head and records right in front of the contents; the write begins at the returned byte.
 static char *assemble(struct ph_spool *spool, struct ph_spool_group *group,
                       struct ph_segment *segment)
@@ -426,7 +552,6 @@ static char *assemble(struct ph_spool *spool, struct ph_spool_group *group,
     size_t head_len = PH_GROUP_HEAD_BYTES + group->meta.len;
     size_t padded =
         (head_len + PH_DURABLE_BLOCK_BYTES - 1) / PH_DURABLE_BLOCK_BYTES * PH_DURABLE_BLOCK_BYTES;
-    char *start = group->memory + group->reserve - padded;
     uint64_t at = segment->used > 0 ? segment->used : PH_SEGMENT_HEAD_BYTES;
     uint64_t seed = ph_record_seed(spool->seed, segment->number);
     struct ph_group head = {
@@ -437,10 +562,17 @@ static char *assemble(struct ph_spool *spool, struct ph_spool_group *group,
         .body_len = (uint32_t)group->body_len,
         .record_count = group->record_count,
         .durable = spool->durable_group,
+        .segment = segment->number,
     };
-    char *meta = start + PH_GROUP_HEAD_BYTES;
+    char *start;
+    char *meta;
     size_t tail;
 
+    if (reserve_for(group->meta.len) > group->reserve) {
+        make_room(group, reserve_for(group->meta.len));
+    }
+    start = group->memory + group->reserve - padded;
+    meta = start + PH_GROUP_HEAD_BYTES;
     memcpy(meta, group->meta.data, group->meta.len);
     memset(meta + group->meta.len, 0, head.gap);
     ph_records_seal(meta, group->meta.len, seed, (uint32_t)(at + padded));
@@ -477,14 +609,14 @@ static uint64_t room_for(const struct ph_spool_group *group)
 static struct ph_segment *segment_for(struct ph_spool *spool, const struct ph_spool_group *group)
 {
     struct ph_segment *active = TAILQ_LAST(&spool->segments, ph_segment_list);
-    bool full = active->used + room_for(group) > active->size;
+    bool full = active == NULL || active->used + room_for(group) > active->size;
     struct ph_segment *next = NULL;
 
     // One that was written before is twice as fast: it is begun as soon as it is there.
     if (full || (!active->preallocated && !TAILQ_EMPTY(&spool->spares))) {
         next = ph_spool_segment_next(spool);
         if (next != NULL) {
-            TAILQ_INSERT_TAIL(&spool->segments, next, link);
+            ph_spool_segment_use(spool, next);
         }
     }
     ph_spool_segment_prepare(spool);
@@ -498,6 +630,7 @@ static void begin_write(struct ph_spool *spool, struct ph_spool_group *group,
 
     STAILQ_REMOVE_HEAD(&spool->gathered, link);
     spool->writing = group;
+    spool->sealed = group->record_count == 0;
     group->number = spool->next_group++;
     group->oldest = oldest_needed(spool);
     start = assemble(spool, group, segment);
@@ -524,9 +657,16 @@ static void on_space(struct ph_op *op)
     struct ph_spool *spool = op->owner;
 
     if (op->result == 0) {
-        spool->stats.full =
+        spool->low_space =
             spool->space_free < spool->space_total / 100 * spool->options.min_free_percent;
     }
+}
+
+// When there is nothing to do: while the disk is full it is looked at again.
+static uint64_t rest_until(const struct ph_spool *spool)
+{
+    return spool->no_spare || spool->low_space ? spool->space_asked_ns + PH_SPOOL_SPACE_INTERVAL_NS
+                                               : PH_NEVER;
 }
 
 uint64_t ph_spool_flush(struct ph_spool *spool, uint64_t now_ns)
@@ -534,10 +674,18 @@ uint64_t ph_spool_flush(struct ph_spool *spool, uint64_t now_ns)
     struct ph_spool_group *group = STAILQ_FIRST(&spool->gathered);
     struct ph_segment *segment;
 
-    if (group == NULL || spool->writing != NULL) {
-        return PH_NEVER;
+    if (group != NULL || spool->no_spare || spool->low_space) {
+        look_at_space(spool, now_ns);
     }
-    look_at_space(spool, now_ns);
+    if (spool->no_spare) {
+        ph_spool_segment_prepare(spool);
+    }
+    if (group == NULL || spool->writing != NULL) {
+        return rest_until(spool);
+    }
+    if (now_ns < spool->write_after_ns) {
+        return spool->write_after_ns;
+    }
     if (!group->urgent && STAILQ_NEXT(group, link) == NULL &&
         now_ns < group->first_ns + spool->options.outcome_delay_ns) {
         return group->first_ns + spool->options.outcome_delay_ns;
@@ -545,6 +693,9 @@ uint64_t ph_spool_flush(struct ph_spool *spool, uint64_t now_ns)
     segment = segment_for(spool, group);
     if (segment != NULL) {
         begin_write(spool, group, segment);
+    } else if (spool->preparing == NULL) {
+        no_room(spool, group);
+        return spool->write_after_ns;
     }
     return PH_NEVER;
 }
@@ -568,7 +719,10 @@ static void written(struct ph_spool *spool, struct ph_spool_group *group)
 
     segment->used += group->write_len;
     segment->live += group->entry_count;
+    segment->messages += group->entry_count;
+    segment->message_bytes += group->message_bytes;
     spool->failures = 0;
+    spool->write_after_ns = 0;
     spool->durable_group = group->number;
     spool->stats.groups++;
     spool->stats.group_messages += group->entry_count;
@@ -580,67 +734,72 @@ static void written(struct ph_spool *spool, struct ph_spool_group *group)
     }
 }
 
-// What is known only here is said again; the messages are refused, and what was said of them.
-static void say_again(struct ph_spool *spool, struct ph_spool_group *group)
+// What is known only here is said again, in front of all that was gathered since; the messages are
+// refused.
+static void say_again(struct ph_spool *spool, struct ph_spool_group *failed, bool declare_void)
 {
-    struct ph_str meta = ph_buf_str(&group->meta);
+    struct ph_spool_group *again = group_new(spool, 0);
+    struct ph_str meta = ph_buf_str(&failed->meta);
     struct ph_record record;
 
+    if (declare_void) {
+        ph_record_plain(&again->meta, PH_RECORD_VOID, failed->number);
+        again->record_count++;
+        again->urgent = true;
+    }
     while (ph_record_walk(&meta, &record)) {
-        if (record.type != PH_RECORD_MESSAGE && record.type != PH_RECORD_VOID) {
-            struct ph_spool_group *next = group_for(spool, 0);
-
-            ph_buf_append_bytes(&next->meta, record.body.data - PH_RECORD_HEAD_BYTES, record.len);
-            next->record_count++;
+        if (record.type != PH_RECORD_MESSAGE) {
+            ph_buf_append_bytes(&again->meta, record.body.data - PH_RECORD_HEAD_BYTES, record.len);
+            again->record_count++;
         }
     }
+    // Files whose end wasn't recorded wait for it.
+    again->finished_extents = failed->finished_extents;
+    again->finished_extent_count = failed->finished_extent_count;
+    failed->finished_extents = NULL;
+    failed->finished_extent_count = 0;
+    STAILQ_INSERT_HEAD(&spool->gathered, again, link);
 }
 
-// Files whose end wasn't recorded wait for the group that says it again.
-static void keep_extents(struct ph_spool *spool, struct ph_spool_group *failed)
+// No segment can be had: who waits is told, and what is only known here is kept for later.
+static void no_room(struct ph_spool *spool, struct ph_spool_group *group)
 {
-    struct ph_spool_group *next = STAILQ_FIRST(&spool->gathered);
-
-    for (uint32_t i = 0; i < failed->finished_extent_count; i++) {
-        next->finished_extents =
-            reallocarray(next->finished_extents, next->finished_extent_count + 1, sizeof(uint64_t));
-        PH_CHECK(next->finished_extents != NULL);
-        next->finished_extents[next->finished_extent_count++] = failed->finished_extents[i];
+    spool->write_after_ns = spool->io->now_ns + PH_SPOOL_WRITE_PAUSE_NS;
+    if (STAILQ_EMPTY(&group->tickets)) {
+        return;
     }
+    STAILQ_REMOVE_HEAD(&spool->gathered, link);
+    say_again(spool, group, false);
+    tell_tickets(spool, group, spool->no_spare ? -ENOSPC : -EIO);
+    group_release(group);
 }
 
 static void write_failed(struct ph_spool *spool, struct ph_spool_group *group, int64_t result)
 {
     struct ph_segment *segment = TAILQ_LAST(&spool->segments, ph_segment_list);
-    struct ph_spool_group *next;
-    struct ph_buf first = {0};
 
     // F1: what the file says from here on can't be believed. Nothing more is written to it, and the
     // group is declared void before anything else is acknowledged.
-    segment->used = segment->size;
-    segment->preallocated = false;
+    if (segment->used == 0) {
+        ph_spool_segment_discard(spool, segment);
+    } else {
+        segment->used = segment->size;
+        segment->preallocated = false;
+    }
     spool->failures++;
     spool->stats.poisoned++;
-    spool->stats.health =
-        spool->failures >= PH_SPOOL_FAILURES_MAX ? PH_SPOOL_STOPPED : PH_SPOOL_DEGRADED;
     if (result == -ENOSPC || result == -EDQUOT) {
-        spool->stats.full = true;
+        spool->no_spare = TAILQ_EMPTY(&spool->spares);
         spool->stats.health = PH_SPOOL_DEGRADED;
         spool->failures = 0;
+    } else if (spool->stats.health != PH_SPOOL_STOPPED) {
+        spool->stats.health =
+            spool->failures >= PH_SPOOL_FAILURES_MAX ? PH_SPOOL_STOPPED : PH_SPOOL_DEGRADED;
     }
-    (void)group_for(spool, 0); // there is one, and the first goes first
-    next = STAILQ_FIRST(&spool->gathered);
-    ph_record_plain(&first, PH_RECORD_VOID, group->number);
-    for (uint32_t i = 0; i < next->entry_count; i++) {
-        next->entries[i].meta_at += (uint32_t)first.len;
+    if (spool->failures >= PH_SPOOL_FAILURES_MAX) {
+        spool->write_after_ns = spool->io->now_ns + PH_SPOOL_WRITE_PAUSE_NS;
     }
-    ph_buf_append(&first, ph_buf_str(&next->meta));
-    ph_buf_deinit(&next->meta);
-    next->meta = first;
-    next->record_count++;
-    next->urgent = true;
-    say_again(spool, group);
-    keep_extents(spool, group);
+    say_again(spool, group, true);
 }
 
 static void on_written(struct ph_op *op)
@@ -667,16 +826,10 @@ static void on_written(struct ph_op *op)
 struct ph_spool_stats ph_spool_stats(const struct ph_spool *spool)
 {
     struct ph_spool_stats stats = spool->stats;
-    const struct ph_segment *segment;
 
-    TAILQ_FOREACH(segment, &spool->segments, link)
-    {
-        stats.segments++;
-    }
-    TAILQ_FOREACH(segment, &spool->spares, link)
-    {
-        stats.segments_free++;
-    }
+    stats.full = spool->no_spare || spool->low_space;
+    stats.segments = spool->segment_count;
+    stats.segments_free = spool->spare_count;
     stats.content_bytes = atomic_load_explicit(&spool->content_bytes, memory_order_relaxed);
     return stats;
 }

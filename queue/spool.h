@@ -72,10 +72,9 @@ struct ph_spool_options {
     bool adopted;              // append state only: this log belongs to no worker of its own now
     bool durability_os;        // Durability = os: written, not synced
     uint64_t outcome_delay_ns; // OutcomeSyncDelay
-    uint64_t message_segment_bytes; // 64 MiB; small in tests
-    uint64_t state_segment_bytes;
-    uint64_t min_free_percent; // MinFreeSpace
-    size_t content_memory_max; // fresh contents kept in memory
+    uint64_t message_segment_bytes; // 64 MiB; small in tests, and where the file system is small
+    uint64_t min_free_percent;      // MinFreeSpace
+    size_t content_memory_max;      // fresh contents kept in memory
 };
 
 // One live message found by recovery. Borrowed for the call.
@@ -136,7 +135,8 @@ struct ph_spool_append_options {
     const struct ph_envelope *envelope;
     struct ph_str content;                // inline, at most PH_SPOOL_INLINE_BYTES_MAX; copied
     struct ph_spool_writer *take_extents; // or a finished writer
-    bool attempt; // an attempt will follow at once: the ATTEMPT record rides along as a flag
+    bool attempt;  // an attempt will follow at once: the ATTEMPT record rides along as a flag
+    bool reserved; // a notification: may use what MinFreeSpace keeps back
 };
 // Joins the group being gathered. The ticket's operation completes when it is durable.
 // `out_content` is a reference for the caller, to be looked into once that has happened; NULL where
@@ -178,14 +178,33 @@ void ph_spool_done(struct ph_spool *spool, struct ph_spool_ticket *ticket, uint6
                    const struct ph_spool_location *location);
 
 // Reads a message back. `load->content` is the caller's reference when op's result is 0; -EBADMSG:
-// damaged, quarantined and reported.
+// damaged, and a copy of what is there was put into the quarantine.
 struct ph_spool_load {
     struct ph_op op;
+    bool for_copy; // in: a content in a file of its own isn't read (body_count is 0)
     struct ph_content *content;
-    void *work; // the spool's own
+    bool in_extent;
+    uint64_t content_sum;
 };
 void ph_spool_load(struct ph_spool *spool, struct ph_spool_load *load, uint64_t id,
                    const struct ph_spool_location *location);
+
+// Compaction. Segments are used again from the oldest on, so one message that lingers would hold on
+// to all that came after it: it is copied forward. 0: nothing need be; else the live messages of
+// segments below the returned number should be.
+uint64_t ph_spool_compact_below(const struct ph_spool *spool);
+struct ph_spool_copy_options {
+    const struct ph_spool_load *load;       // done, with its content
+    const struct ph_outcome_record *states; // of recipients that aren't as at arrival
+    uint32_t state_count;
+    bool delay_notified;
+};
+// The message once more, with its state as it is now; what is recorded later counts for the copy.
+// When the ticket says 0 there are two: the caller keeps one location and gives up the other.
+PH_MUST_CHECK enum ph_spool_result ph_spool_copy(struct ph_spool *spool,
+                                                 struct ph_spool_ticket *ticket, uint64_t id,
+                                                 const struct ph_spool_copy_options *options);
+void ph_spool_unneeded(struct ph_spool *spool, const struct ph_spool_location *location);
 
 // Starts the group that was gathered, if one may start now: messages at once when no group is in
 // flight, state alone after outcome_delay_ns. Returns when it wants to be called again (ns;
@@ -199,7 +218,7 @@ enum ph_spool_health {
 };
 struct ph_spool_stats {
     enum ph_spool_health health;
-    bool full; // below MinFreeSpace
+    bool full; // below MinFreeSpace, or no segment can be made: new mail gets 452
     uint64_t groups;
     uint64_t group_messages; // messages in them
     uint64_t group_records;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "queue/spool_parts.h"
 
 #define PH_SPOOL_LOCK_PAUSE_MS 100 // between tries for the lock; ours
@@ -54,16 +55,30 @@ struct format {
     unsigned logs;
 };
 
+static int format_text(const struct format *format, char out[PH_SPOOL_FORMAT_BYTES_MAX])
+{
+    int len =
+        snprintf(out, PH_SPOOL_FORMAT_BYTES_MAX, "posthaste-spool %u\nseed %016llx\nlogs %u\n",
+                 format->version, format->seed, format->logs);
+    uint64_t sum = ph_hash_bytes(out, (size_t)len, 0);
+
+    return len + snprintf(out + len, PH_SPOOL_FORMAT_BYTES_MAX - (size_t)len, "sum %016llx\n",
+                          (unsigned long long)sum);
+}
+
 // 1: read; 0: there is none; negative: an error.
-static int64_t read_format(struct ph_io *io, const char *directory, struct format *out)
+static int64_t read_format_file(struct ph_io *io, const char *directory, const char *name,
+                                struct format *out)
 {
     char path[PH_SPOOL_PATH_MAX];
     char text[PH_SPOOL_FORMAT_BYTES_MAX + 1] = {0};
+    char expected[PH_SPOOL_FORMAT_BYTES_MAX];
+    struct format format;
     struct ph_file *file = NULL;
     struct ph_op op;
     int64_t result;
 
-    snprintf(path, sizeof(path), "%s/format", directory);
+    snprintf(path, sizeof(path), "%s/%s", directory, name);
     result = open_file(io, path, PH_FILE_READ, &file);
     if (result == -ENOENT) {
         return 0;
@@ -75,16 +90,54 @@ static int64_t read_format(struct ph_io *io, const char *directory, struct forma
     ph_io_file_read(file, &op, text, PH_SPOOL_FORMAT_BYTES_MAX, 0);
     result = ph_io_finish(io, &op);
     ph_io_file_close(file);
-    if (result >= 0) {
-        result = sscanf(text, "posthaste-spool %u\nseed %llx\nlogs %u\n", &out->version, &out->seed,
-                        &out->logs) == 3
-                     ? 1
-                     : -EBADMSG;
+    if (result < 0) {
+        return result;
     }
-    return result;
+    if (sscanf(text, "posthaste-spool %u\nseed %llx\nlogs %u\n", &format.version, &format.seed,
+               &format.logs) != 3) {
+        return -EBADMSG;
+    }
+    // Of another version the rest may differ: that is told by its number.
+    if (format.version == PH_SPOOL_FORMAT_VERSION) {
+        (void)format_text(&format, expected);
+        if (strcmp(text, expected) != 0) {
+            return -EBADMSG;
+        }
+    }
+    *out = format;
+    return 1;
 }
 
-static int64_t write_format(struct ph_io *io, const char *directory, const struct format *format)
+static const char *const format_names[] = {"format", "format.copy"};
+
+static bool is_sound(struct ph_io *io, const char *directory, const char *name)
+{
+    struct format format;
+
+    return read_format_file(io, directory, name, &format) == 1 &&
+           format.version == PH_SPOOL_FORMAT_VERSION;
+}
+
+// Two files say the same: without the seed nothing in the spool could be read.
+static int64_t read_format(struct ph_io *io, const char *directory, struct format *out)
+{
+    struct format copy;
+    int64_t first = read_format_file(io, directory, format_names[0], out);
+    int64_t second;
+
+    if (first == 1 && out->version == PH_SPOOL_FORMAT_VERSION) {
+        return 1;
+    }
+    second = read_format_file(io, directory, format_names[1], &copy);
+    if (second == 1 && (first != 1 || copy.version == PH_SPOOL_FORMAT_VERSION)) {
+        *out = copy;
+        return 1;
+    }
+    return first == 0 ? second : first;
+}
+
+static int64_t write_format_file(struct ph_io *io, const char *directory, const char *name,
+                                 const struct format *format)
 {
     char path[PH_SPOOL_PATH_MAX];
     char new_path[PH_SPOOL_PATH_MAX];
@@ -92,10 +145,9 @@ static int64_t write_format(struct ph_io *io, const char *directory, const struc
     struct ph_file *file = NULL;
     struct ph_op op;
     int64_t result;
-    int len = snprintf(text, sizeof(text), "posthaste-spool %u\nseed %016llx\nlogs %u\n",
-                       format->version, format->seed, format->logs);
+    int len = format_text(format, text);
 
-    snprintf(path, sizeof(path), "%s/format", directory);
+    snprintf(path, sizeof(path), "%s/%s", directory, name);
     snprintf(new_path, sizeof(new_path), "%s/format.new", directory);
     result = open_file(io, new_path, PH_FILE_WRITE | PH_FILE_CREATE_OK, &file);
     if (result < 0) {
@@ -110,6 +162,30 @@ static int64_t write_format(struct ph_io *io, const char *directory, const struc
         result = ph_io_finish(io, &op);
     }
     return result < 0 ? result : sync_directory(io, directory);
+}
+
+static int64_t write_format(struct ph_io *io, const char *directory, const struct format *format)
+{
+    int64_t result = write_format_file(io, directory, format_names[1], format);
+
+    return result < 0 ? result : write_format_file(io, directory, format_names[0], format);
+}
+
+// Are there logs? Then a missing format isn't a new spool.
+static bool has_logs(struct ph_io *io, const char *directory)
+{
+    struct ph_buf names = {0};
+    struct ph_op op;
+    bool found = false;
+
+    ph_op_init(&op, unused_step, NULL);
+    ph_io_directory_list(io, &op, directory, &names);
+    (void)ph_io_finish(io, &op);
+    for (size_t at = 0; at < names.len; at += strlen(names.data + at) + 1) {
+        found |= ph_str_starts(ph_str_from(names.data + at), PH_STR("log-"));
+    }
+    ph_buf_deinit(&names);
+    return found;
 }
 
 int ph_spool_read_seed(struct ph_io *io, const char *directory, uint64_t *out_seed,
@@ -154,7 +230,7 @@ int ph_spool_directory_open(struct ph_io *io, const char *path, uint64_t lock_ti
     struct ph_file *lock = NULL;
     struct format format = {.version = PH_SPOOL_FORMAT_VERSION, .logs = *log_count};
     int64_t found;
-    int64_t result = make_directory(io, path);
+    int64_t result = *log_count > 0 ? make_directory(io, path) : 0;
 
     if (result == 0) {
         result = take_lock(io, path, lock_timeout_ms, &lock);
@@ -169,10 +245,17 @@ int ph_spool_directory_open(struct ph_io *io, const char *path, uint64_t lock_ti
         ph_buf_printf(error, "SpoolDir %s has format %u, this version reads %u", path,
                       format.version, PH_SPOOL_FORMAT_VERSION);
         result = -EPROTONOSUPPORT;
-    } else if (found < 0) {
-        ph_buf_printf(error, "SpoolDir %s: the file format can't be read", path);
-        result = found;
-    } else if (found == 0 || format.logs < *log_count) {
+    } else if (found < 0 || (found == 0 && has_logs(io, path))) {
+        ph_buf_printf(error,
+                      "SpoolDir %s: the files format and format.copy are %s; restore one of them "
+                      "from a backup: without its seed no mail in the spool can be read",
+                      path, found == 0 ? "missing" : "damaged");
+        result = found < 0 ? found : -EBADMSG;
+    } else if (found == 0 && *log_count == 0) {
+        ph_buf_printf(error, "SpoolDir %s: there is no spool", path);
+        result = -ENOENT;
+    } else if (found == 0 || format.logs < *log_count || !is_sound(io, path, format_names[0]) ||
+               !is_sound(io, path, format_names[1])) {
         if (found == 0) {
             uint64_t seed;
 

@@ -21,20 +21,30 @@ void ph_spool_extent_path(const struct ph_spool *spool, uint64_t id, char out[PH
     snprintf(out, PH_SPOOL_PATH_MAX, "%s/big-%s.eml", spool->path, ph_message_id_format(id, text));
 }
 
+struct removal {
+    struct ph_op op;
+    struct ph_spool *spool;
+};
+
 static void on_removed(struct ph_op *op)
 {
-    free(op);
+    struct removal *removal = PH_CONTAINER_OF(op, struct removal, op);
+
+    removal->spool->removals--;
+    free(removal);
 }
 
 void ph_spool_extent_remove(struct ph_spool *spool, uint64_t id)
 {
-    struct ph_op *op = ph_alloc(sizeof(*op));
+    struct removal *removal = ph_alloc(sizeof(*removal));
     char path[PH_SPOOL_PATH_MAX];
 
     // One that stays (a crash comes first) is removed at the next start.
-    ph_op_init(op, on_removed, spool);
+    removal->spool = spool;
+    spool->removals++;
+    ph_op_init(&removal->op, on_removed, removal);
     ph_spool_extent_path(spool, id, path);
-    ph_io_file_unlink(spool->io, op, path);
+    ph_io_file_unlink(spool->io, &removal->op, path);
 }
 
 // --- writing a large content ---
@@ -73,7 +83,7 @@ enum ph_spool_result ph_spool_writer_create(struct ph_spool *spool, uint64_t id,
     if (spool->stats.health == PH_SPOOL_STOPPED) {
         return PH_SPOOL_FAILED;
     }
-    if (spool->stats.full) {
+    if (spool->no_spare || spool->low_space) {
         return PH_SPOOL_FULL;
     }
     writer = ph_alloc(sizeof(*writer));
@@ -220,17 +230,44 @@ void ph_spool_load(struct ph_spool *spool, struct ph_spool_load *load, uint64_t 
     work->location = *location;
     work->segment = ph_spool_segment_find(spool, location->segment);
     PH_CHECK(work->segment != NULL && work->segment->live > 0);
-    work->record = malloc(len);
+    work->record = calloc(1, len);
     PH_CHECK(work->record != NULL);
+    work->segment->readers++;
     load->content = NULL;
+    load->in_extent = location->len & PH_SPOOL_IN_EXTENT;
     spool->loads++;
     ph_op_init(&work->op, on_load_step, work);
     ph_io_begin(spool->io, &load->op);
     ph_io_file_read(work->segment->file, &work->op, work->record, len, location->offset);
 }
 
+// What was read of a message that is damaged.
+static void quarantine(const struct load_work *work)
+{
+    const struct loaded *loaded = work->loaded;
+    char name[64];
+    char id[PH_MESSAGE_ID_TEXT_MAX];
+    struct ph_buf bytes = {0};
+
+    if (loaded != NULL) {
+        ph_buf_append_bytes(&bytes, loaded->record, work->location.len & ~PH_SPOOL_IN_EXTENT);
+        if (loaded->bytes != NULL) {
+            ph_buf_append_bytes(&bytes, loaded->bytes, work->body.len);
+        }
+    } else {
+        ph_buf_append_bytes(&bytes, work->record, work->location.len & ~PH_SPOOL_IN_EXTENT);
+    }
+    snprintf(name, sizeof(name), "message-%s", ph_message_id_format(work->id, id));
+    ph_spool_quarantine(work->spool, name, ph_buf_str(&bytes));
+    ph_buf_deinit(&bytes);
+}
+
 static void load_over(struct load_work *work, int64_t result)
 {
+    if (result == -EBADMSG) {
+        quarantine(work);
+    }
+    work->segment->readers--;
     if (work->extent != NULL) {
         ph_io_file_close(work->extent);
     }
@@ -238,11 +275,17 @@ static void load_over(struct load_work *work, int64_t result)
         ph_content_release(&work->loaded->content);
     } else if (work->loaded != NULL) {
         work->load->content = &work->loaded->content;
+        work->load->content_sum = work->body.sum;
     }
     free(work->record);
     work->spool->loads--;
     ph_io_complete(work->spool->io, &work->load->op, result);
     free(work);
+}
+
+static bool record_alone(const struct load_work *work)
+{
+    return work->load->for_copy && work->load->in_extent;
 }
 
 // The record is there: its envelope, and where the content is.
@@ -270,11 +313,13 @@ static bool take_record(struct load_work *work, int64_t len)
         work->body.len > PH_BUF_BYTES_MAX) {
         return false;
     }
-    loaded->bytes = malloc(work->body.len > 0 ? work->body.len : 1);
-    loaded->body = (struct iovec){.iov_base = loaded->bytes, .iov_len = work->body.len};
-    loaded->content.body = &loaded->body;
-    loaded->content.body_count = 1;
     loaded->content.body_len = work->body.len;
+    if (!record_alone(work)) {
+        loaded->bytes = calloc(1, work->body.len > 0 ? work->body.len : 1);
+        loaded->body = (struct iovec){.iov_base = loaded->bytes, .iov_len = work->body.len};
+        loaded->content.body = &loaded->body;
+        loaded->content.body_count = 1;
+    }
     return true;
 }
 
@@ -315,6 +360,8 @@ static void on_load_step(struct ph_op *op)
         work->record_read = true;
         if (!take_record(work, op->result)) {
             load_over(work, -EBADMSG);
+        } else if (record_alone(work)) {
+            load_over(work, 0);
         } else if (work->loaded->bytes == NULL) {
             load_over(work, -ENOMEM);
         } else if (in_extent) {

@@ -1,5 +1,5 @@
 // What the files of the spool share: queue/spool (groups), queue/spool_segment (the files they go
-// to), queue/spool_recovery, queue/spool_load. Nobody else includes it.
+// to), queue/spool_recovery and queue/spool_found, queue/spool_load. Nobody else includes it.
 #pragma once
 
 #include <stdatomic.h>
@@ -10,10 +10,11 @@
 
 #define PH_SPOOL_PATH_MAX 4096
 #define PH_SPOOL_GROUP_FIRST_BYTES                                                                 \
-    ((size_t)192 << 10)                             // of contents in a group's first buffer; ours
-#define PH_SPOOL_GROUP_BYTES_MAX ((size_t)2 << 20)  // of contents in one group; ours
-#define PH_SPOOL_META_BYTES_MAX ((size_t)256 << 10) // of records in one group; ours
-#define PH_SPOOL_SPARES_MAX 4                       // segments kept for later; ours
+    ((size_t)192 << 10)                            // of contents in a group's first buffer; ours
+#define PH_SPOOL_GROUP_BYTES_MAX ((size_t)2 << 20) // of contents in one group; ours
+#define PH_SPOOL_META_BYTES_FIRST                                                                  \
+    ((size_t)64 << 10)        // of records a group has room for at first; ours
+#define PH_SPOOL_SPARES_MAX 4 // segments kept for later; ours
 #define PH_SPOOL_SLOTS_MAX 65536
 
 // One segment's file. Slots are names of files, numbers are lives: each time a file is used again
@@ -23,11 +24,15 @@ struct ph_segment {
     uint32_t slot;
     uint64_t number; // 0: not in use
     struct ph_file *file;
-    uint64_t size;     // what groups may fill
-    uint64_t used;     // bytes, with the head
-    uint64_t live;     // messages in it that are owed
-    bool preallocated; // written once already: synced writes are cheap
-    struct ph_op op;   // while it is prepared
+    uint64_t size;          // what groups may fill
+    uint64_t used;          // bytes, with the head
+    uint64_t live;          // messages in it that are owed
+    uint64_t messages;      // put into it
+    uint64_t message_bytes; // of their records and contents
+    uint32_t readers;       // loads under way: it isn't used again before
+    bool head_damaged;      // found so by recovery
+    bool preallocated;      // written once already: synced writes are cheap
+    struct ph_op op;        // while it is prepared
     int step;
 };
 TAILQ_HEAD(ph_segment_list, ph_segment);
@@ -56,8 +61,9 @@ struct ph_spool_group {
     uint64_t *finished_extents; // files that nobody needs once this is durable
     uint32_t finished_extent_count;
     uint32_t record_count;
-    bool urgent;       // somebody waits
-    uint64_t first_ns; // when its first record came
+    uint64_t message_bytes; // of records and contents of messages
+    bool urgent;            // somebody waits
+    uint64_t first_ns;      // when its first record came
     uint64_t number;
     uint64_t oldest; // segment that is needed once this is durable
     uint64_t write_len;
@@ -75,8 +81,16 @@ struct ph_spool {
     uint64_t void_group;             // to be voided by the next group; 0: none
     struct ph_segment_list segments; // oldest first; the last one is written to
     struct ph_segment_list spares;   // ready to be used
+    unsigned segment_count;
+    unsigned spare_count;
+    struct ph_segment **by_number; // segment n at n modulo by_number_len, a power of 2
+    uint32_t by_number_len;
     struct ph_segment *preparing;
-    uint32_t next_slot;
+    uint64_t prepare_after_ns; // one could not be made: not before this again
+    uint64_t write_after_ns;   // a group could not be written: not before this again
+    bool no_spare;             // for want of space: what room there is, is for outcomes
+    bool low_space;            // below MinFreeSpace
+    uint64_t slots_used[PH_SPOOL_SLOTS_MAX / 64];
     STAILQ_HEAD(, ph_spool_group) gathered; // the last one still grows
     struct ph_spool_group *writing;
     struct ph_op write_op;
@@ -87,6 +101,8 @@ struct ph_spool {
     unsigned failures; // consecutive
     _Atomic uint64_t content_bytes;
     unsigned loads;
+    unsigned removals; // files being unlinked, damage being copied
+    bool sealed;       // nothing was written since the seal
     struct ph_spool_stats stats;
 };
 
@@ -99,8 +115,17 @@ void ph_spool_segment_prepare(struct ph_spool *spool);
 struct ph_segment *ph_spool_segment_next(struct ph_spool *spool);
 // A segment at once, synchronously; not written before. NULL, with `*out_error`.
 struct ph_segment *ph_spool_segment_create(struct ph_spool *spool, int64_t *out_error);
+// The segment is the one that is written to from now on (or was so, in recovery: oldest first).
+void ph_spool_segment_use(struct ph_spool *spool, struct ph_segment *segment);
 // Segments below `oldest` become spares, or go.
 void ph_spool_segment_recycle(struct ph_spool *spool, uint64_t oldest);
+// The last one failed before anything in it counted: its file goes.
+void ph_spool_segment_discard(struct ph_spool *spool, struct ph_segment *segment);
+// The file's slot is taken, at recovery.
+void ph_spool_slot_take(struct ph_spool *spool, uint32_t slot);
+// Spares beyond what is kept go.
+void ph_spool_spares_trim(struct ph_spool *spool);
+void ph_spool_spare_add(struct ph_spool *spool, struct ph_segment *segment);
 struct ph_segment *ph_spool_segment_find(const struct ph_spool *spool, uint64_t number);
 void ph_spool_segment_close(struct ph_segment *segment);
 
@@ -115,3 +140,7 @@ int ph_spool_read_seed(struct ph_io *io, const char *directory, uint64_t *out_se
 void ph_spool_extent_path(const struct ph_spool *spool, uint64_t id, char out[PH_SPOOL_PATH_MAX]);
 void ph_spool_extent_remove(struct ph_spool *spool, uint64_t id);
 uint64_t ph_spool_content_sum(const struct ph_spool *spool, uint64_t id, struct ph_str content);
+
+// queue/spool_quarantine: a copy of what is damaged, in SpoolDir/quarantine/NAME. Best effort: the
+// damage is reported in any case.
+void ph_spool_quarantine(struct ph_spool *spool, const char *name, struct ph_str bytes);

@@ -2,47 +2,36 @@
 //
 // Groups are numbered without gaps and written one after another, each when the one before it was
 // durable. So where group n can't be read and a later one can, n was durable once: damage, set
-// aside and reported. Where nothing later can be read it is the torn tail, which nobody was told
-// of. A group that failed or was torn is declared void by the first record of the next one.
+// aside and reported, and what records of it are sound count. Where nothing later can be read it is
+// the torn tail, which nobody was told of. A group that failed or was torn is declared void by the
+// first group of the next segment, and is passed over.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
+#include "queue/spool_found.h"
 #include "queue/spool_parts.h"
 
-#define PH_RECOVERY_WINDOW_BYTES ((size_t)1 << 20) // read at a time; ours
-
-struct found_message {
-    uint64_t id;
-    struct ph_spool_location location;
-    uint64_t group;
-    uint64_t size;
-    bool attempt; // its record's flag
-    bool delay_notified;
-    char *record; // its body, owned
-    size_t record_len;
-    uint16_t flags;
-    uint32_t recipient_count;
-    struct ph_spool_recovered_recipient *recipients;
-    UT_hash_handle hh;
-};
+#define PH_RECOVERY_WINDOW_BYTES ((size_t)256 << 10)        // read at a time; ours
+#define PH_RECOVERY_COPY_BYTES_MAX ((size_t)8 << 20)        // of one damaged place; ours
+#define PH_RECOVERY_RECORD_BYTES_MAX (UINT64_C(16) << 20)   // longer is no record; ours
+#define PH_RECOVERY_HEAD_SEARCH_BYTES (UINT64_C(256) << 10) // for a segment whose head is damaged
 
 struct recovery {
     struct ph_spool *spool;
-    struct found_message *messages; // uthash by id
+    struct ph_found *found;
     struct ph_spool_recovery_report *report;
     struct ph_buf *error;
     char *window;
     struct ph_segment *window_of;
     uint64_t window_at;
     size_t window_len;
-    uint64_t last_group;  // read so far; 0: none
-    uint64_t last_oldest; // as the last group says
-    uint64_t last_number_seen;
+    size_t window_cap;
+    uint64_t last_group; // read so far; 0: none
+    uint64_t *voided;    // numbers of groups that never counted
+    size_t voided_count;
     bool unknown; // a record of another version
-    unsigned quarantine_count;
 };
 
 static void unused_step(struct ph_op *op)
@@ -71,8 +60,12 @@ static struct ph_str view(struct recovery *r, struct ph_segment *segment, uint64
         offset + len > r->window_at + r->window_len) {
         int64_t got;
 
-        r->window = realloc(r->window, wanted);
-        PH_CHECK(r->window != NULL);
+        if (wanted > r->window_cap) {
+            free(r->window);
+            r->window = malloc(wanted);
+            PH_CHECK(r->window != NULL);
+            r->window_cap = wanted;
+        }
         got = read_at(r->spool, segment, r->window, wanted, offset);
         r->window_of = segment;
         r->window_at = offset;
@@ -81,152 +74,6 @@ static struct ph_str view(struct recovery *r, struct ph_segment *segment, uint64
     skipped = (size_t)(offset - r->window_at);
     return ph_str_first(
         (struct ph_str){.data = r->window + skipped, .len = r->window_len - skipped}, len);
-}
-
-// --- what groups say ---
-
-static struct found_message *find(struct recovery *r, uint64_t id)
-{
-    struct found_message *found;
-
-    HASH_FIND(hh, r->messages, &id, sizeof(id), found);
-    return found;
-}
-
-static void forget(struct recovery *r, struct found_message *message)
-{
-    HASH_DEL(r->messages, message);
-    free(message->record);
-    free(message->recipients);
-    free(message);
-}
-
-static void take_message(struct recovery *r, const struct ph_record *record, uint64_t group,
-                         const struct ph_spool_location *location)
-{
-    uint32_t count = ph_record_recipient_count(record);
-    struct ph_envelope_recipient *recipients;
-    struct found_message *message;
-    struct ph_message_body body;
-    struct ph_envelope envelope;
-    struct ph_record own = *record;
-
-    if (count == 0 || count > record->body.len) {
-        return;
-    }
-    recipients = ph_alloc(count * sizeof(*recipients));
-    message = find(r, record->id);
-    if (message != NULL) {
-        forget(r, message);
-    }
-    message = ph_alloc(sizeof(*message));
-    message->record = ph_alloc(record->body.len);
-    memcpy(message->record, record->body.data, record->body.len);
-    own.body.data = message->record;
-    if (!ph_record_read_message(&own, &envelope, recipients, count, &body)) {
-        free(message->record);
-        free(message);
-        free(recipients);
-        return;
-    }
-    message->id = record->id;
-    message->location = *location;
-    message->location.len = record->len;
-    if (record->flags & PH_RECORD_FLAG_EXTENT) {
-        message->location.len |= PH_SPOOL_IN_EXTENT;
-    }
-    message->group = group;
-    message->flags = record->flags;
-    message->record_len = record->body.len;
-    message->size = body.len;
-    message->recipient_count = count;
-    message->recipients = ph_alloc(count * sizeof(*message->recipients));
-    for (uint32_t i = 0; i < count; i++) {
-        message->recipients[i].domain = recipients[i].domain;
-        message->recipients[i].in_doubt = record->flags & PH_RECORD_FLAG_ATTEMPT;
-    }
-    free(recipients);
-    HASH_ADD(hh, r->messages, id, sizeof(message->id), message);
-}
-
-static void take_outcome(struct found_message *message, const struct ph_record *record)
-{
-    struct ph_outcome_record outcome;
-    struct ph_spool_recovered_recipient *recipient;
-
-    if (!ph_record_read_outcome(record, &outcome) ||
-        outcome.recipient >= message->recipient_count) {
-        return;
-    }
-    recipient = &message->recipients[outcome.recipient];
-    recipient->state = outcome.state;
-    recipient->in_doubt = outcome.in_doubt;
-    recipient->attempts = outcome.attempts;
-    recipient->due_ms = outcome.due_ms;
-    recipient->kind = outcome.kind;
-}
-
-static void take_void(struct recovery *r, uint64_t group)
-{
-    struct found_message *message;
-    struct found_message *next;
-
-    HASH_ITER(hh, r->messages, message, next)
-    {
-        if (message->group == group) {
-            forget(r, message);
-        }
-    }
-}
-
-static void take_record(struct recovery *r, const struct ph_record *record, uint64_t group,
-                        const struct ph_spool_location *location)
-{
-    struct found_message *message = find(r, record->id);
-    uint32_t recipient;
-
-    switch (record->type) {
-    case PH_RECORD_MESSAGE:
-        take_message(r, record, group, location);
-        break;
-    case PH_RECORD_ATTEMPT:
-        for (uint32_t i = 0; message != NULL && ph_record_attempt_at(record, i, &recipient); i++) {
-            if (recipient < message->recipient_count) {
-                message->recipients[recipient].in_doubt = true;
-            }
-        }
-        break;
-    case PH_RECORD_OUTCOME:
-        if (message != NULL) {
-            take_outcome(message, record);
-        }
-        break;
-    case PH_RECORD_DONE:
-        if (message != NULL) {
-            forget(r, message);
-        }
-        break;
-    case PH_RECORD_DELAYED:
-        if (message != NULL) {
-            message->delay_notified = true;
-        }
-        break;
-    case PH_RECORD_UNATTEMPT:
-        for (uint32_t i = 0; message != NULL && i < message->recipient_count; i++) {
-            message->recipients[i].in_doubt = false;
-        }
-        break;
-    case PH_RECORD_VOID:
-        take_void(r, record->id);
-        break;
-    }
-    if (record->type != PH_RECORD_VOID && PH_MESSAGE_ID_LOG(record->id) == r->spool->options.log) {
-        uint64_t sequence = record->id & ((UINT64_C(1) << 48) - 1);
-
-        if (sequence >= r->spool->next_sequence) {
-            r->spool->next_sequence = sequence + 1;
-        }
-    }
 }
 
 // --- groups ---
@@ -238,7 +85,7 @@ static bool group_at(struct recovery *r, struct ph_segment *segment, uint64_t at
     uint64_t seed = ph_record_seed(r->spool->seed, segment->number);
     struct ph_str head = view(r, segment, at, PH_GROUP_HEAD_BYTES);
 
-    if (!ph_group_decode(head, seed, out) || out->number == 0 ||
+    if (!ph_group_decode(head, out) || out->number == 0 ||
         at + ph_group_disk_bytes(out) > segment->size) {
         return false;
     }
@@ -284,6 +131,33 @@ static bool contents_sound(struct recovery *r, struct ph_segment *segment, struc
     return sound;
 }
 
+static bool is_void(const struct recovery *r, uint64_t group)
+{
+    for (size_t i = 0; i < r->voided_count; i++) {
+        if (r->voided[i] == group) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void take_record(struct recovery *r, const struct ph_record *record,
+                        const struct ph_segment *segment, uint64_t at)
+{
+    struct ph_spool_location location = {.segment = (uint32_t)segment->number,
+                                         .offset = (uint32_t)at};
+    uint64_t sequence = record->id & ((UINT64_C(1) << 48) - 1);
+
+    if (record->type == PH_RECORD_VOID) {
+        return;
+    }
+    ph_found_take(r->found, record, &location);
+    if (PH_MESSAGE_ID_LOG(record->id) == r->spool->options.log &&
+        sequence >= r->spool->next_sequence) {
+        r->spool->next_sequence = sequence + 1;
+    }
+}
+
 static void apply_group(struct recovery *r, struct ph_segment *segment, uint64_t at,
                         const struct ph_group *group, struct ph_str meta)
 {
@@ -291,62 +165,61 @@ static void apply_group(struct recovery *r, struct ph_segment *segment, uint64_t
     struct ph_str rest = meta;
     struct ph_record record;
     enum ph_record_result result = PH_RECORD_OK;
+    bool counts = !is_void(r, group->number);
 
-    while (result == PH_RECORD_OK) {
-        struct ph_spool_location location = {
-            .segment = (uint32_t)segment->number,
-            .offset = (uint32_t)(at + PH_GROUP_HEAD_BYTES + (meta.len - rest.len)),
-        };
+    while (counts && result == PH_RECORD_OK) {
+        uint64_t record_at = at + PH_GROUP_HEAD_BYTES + (meta.len - rest.len);
 
         result = ph_record_next(&rest, seed, &record);
         if (result == PH_RECORD_OK) {
-            take_record(r, &record, group->number, &location);
+            take_record(r, &record, segment, record_at);
         }
     }
     r->unknown |= result == PH_RECORD_UNKNOWN;
     r->last_group = group->number;
-    r->last_oldest = group->oldest;
 }
 
-// The first record of a group that follows one that is missing: does it declare that one void?
-static bool voids(struct ph_str meta, uint64_t group)
-{
-    struct ph_record record;
+// --- damage ---
 
-    while (ph_record_walk(&meta, &record)) {
-        if (record.type == PH_RECORD_VOID && record.id == group) {
-            return true;
+// Each record has a sum of its own: those of a damaged place that are sound count.
+static void salvage(struct recovery *r, struct ph_segment *segment, uint64_t from, uint64_t to)
+{
+    uint64_t seed = ph_record_seed(r->spool->seed, segment->number);
+    uint64_t at = from;
+
+    while (at + PH_RECORD_HEAD_BYTES <= to) {
+        struct ph_str bytes = view(r, segment, at, PH_RECORD_HEAD_BYTES);
+        uint64_t len = ph_record_len(bytes);
+        struct ph_record record;
+
+        if (len > 0 && len <= to - at && len <= PH_RECOVERY_RECORD_BYTES_MAX) {
+            bytes = view(r, segment, at, (size_t)len);
+            if (ph_record_next(&bytes, seed, &record) == PH_RECORD_OK) {
+                take_record(r, &record, segment, at);
+                at += len;
+                continue;
+            }
         }
+        at += PH_RECORD_ALIGN;
     }
-    return false;
 }
 
 // What can't be read is copied into a file of its own before its segment is used again.
-static void quarantine(struct recovery *r, struct ph_segment *segment, uint64_t from, uint64_t to)
+static void set_aside(struct recovery *r, struct ph_segment *segment, uint64_t from, uint64_t to)
 {
-    char path[PH_SPOOL_PATH_MAX];
-    struct ph_spool *spool = r->spool;
-    struct ph_file *file = NULL;
-    struct ph_op op;
+    char name[128];
+    struct ph_buf bytes = {0};
 
     r->report->quarantined_records++;
     r->report->quarantined_bytes += to - from;
     snprintf(r->report->detail, sizeof(r->report->detail),
              "segment %llu is damaged from byte %llu to %llu", (unsigned long long)segment->number,
              (unsigned long long)from, (unsigned long long)to);
-    if (spool->options.offline) {
-        return;
-    }
-    snprintf(path, sizeof(path), "%s/quarantine", spool->options.directory);
-    ph_op_init(&op, unused_step, NULL);
-    ph_io_directory_create(spool->io, &op, path);
-    (void)ph_io_finish(spool->io, &op);
-    snprintf(path, sizeof(path), "%s/quarantine/log-%03u-segment-%llu-at-%llu",
-             spool->options.directory, spool->options.log, (unsigned long long)segment->number,
-             (unsigned long long)from);
-    ph_io_file_open(spool->io, &op, path, PH_FILE_WRITE | PH_FILE_CREATE_OK, &file);
-    if (ph_io_finish(spool->io, &op) == 0) {
-        for (uint64_t at = from; at < to;) {
+    // What became of earlier mail may have stood here.
+    ph_found_doubt_all(r->found);
+    salvage(r, segment, from, to);
+    if (!r->spool->options.offline) {
+        for (uint64_t at = from; at < to && bytes.len < PH_RECOVERY_COPY_BYTES_MAX;) {
             struct ph_str part = view(
                 r, segment, at,
                 to - at < PH_RECOVERY_WINDOW_BYTES ? (size_t)(to - at) : PH_RECOVERY_WINDOW_BYTES);
@@ -354,11 +227,13 @@ static void quarantine(struct recovery *r, struct ph_segment *segment, uint64_t 
             if (part.len == 0) {
                 break;
             }
-            ph_io_file_write(file, &op, part.data, part.len, at - from);
-            (void)ph_io_finish(spool->io, &op);
+            ph_buf_append(&bytes, part);
             at += part.len;
         }
-        ph_io_file_close(file);
+        snprintf(name, sizeof(name), "log-%03u-segment-%llu-at-%llu", r->spool->options.log,
+                 (unsigned long long)segment->number, (unsigned long long)from);
+        ph_spool_quarantine(r->spool, name, ph_buf_str(&bytes));
+        ph_buf_deinit(&bytes);
     }
 }
 
@@ -385,17 +260,24 @@ static bool is_last_segment(const struct ph_segment *segment)
     return TAILQ_NEXT(segment, link) == NULL;
 }
 
-// Is there a group later than the last one read, in this segment's successors?
-static bool later_segment_has_groups(struct recovery *r, struct ph_segment *segment)
+// Is a group missing between the last one read and what this segment's successors have?
+static bool gap_behind(struct recovery *r, struct ph_segment *segment)
 {
     struct ph_group group;
     struct ph_str meta;
 
     for (struct ph_segment *next = TAILQ_NEXT(segment, link); next != NULL;
          next = TAILQ_NEXT(next, link)) {
-        if (group_at(r, next, PH_SEGMENT_HEAD_BYTES, &group, &meta)) {
-            // One that was declared void isn't missed.
-            return group.number > r->last_group + 1 && !voids(meta, r->last_group + 1);
+        uint64_t at = search_group(r, next, PH_SEGMENT_HEAD_BYTES);
+
+        if (at != 0 && group_at(r, next, at, &group, &meta)) {
+            bool gap = false;
+
+            for (uint64_t missing = r->last_group + 1; missing < group.number && !gap; missing++) {
+                gap = !is_void(r, missing);
+            }
+            // What is in front of it there is set aside there.
+            return gap && at == PH_SEGMENT_HEAD_BYTES;
         }
     }
     return false;
@@ -410,19 +292,16 @@ static void scan_segment(struct recovery *r, struct ph_segment *segment)
     while (at + PH_GROUP_HEAD_BYTES <= segment->size) {
         if (group_at(r, segment, at, &group, &meta) && group.number > r->last_group) {
             uint64_t next = at + ph_group_disk_bytes(&group);
-            uint64_t group_at_byte = at;
 
-            r->last_number_seen = group.number;
             if (is_last_segment(segment) && search_group(r, segment, next) == 0 &&
-                group_at(r, segment, group_at_byte, &group, &meta) &&
-                !contents_sound(r, segment, meta)) {
+                group_at(r, segment, at, &group, &meta) && !contents_sound(r, segment, meta)) {
                 r->report->torn_bytes += ph_group_disk_bytes(&group);
-                segment->used = group_at_byte;
+                segment->used = at;
                 return;
             }
             // The window may have moved meanwhile.
-            PH_CHECK(group_at(r, segment, group_at_byte, &group, &meta));
-            apply_group(r, segment, group_at_byte, &group, meta);
+            PH_CHECK(group_at(r, segment, at, &group, &meta));
+            apply_group(r, segment, at, &group, meta);
             at = next;
             segment->used = at;
         } else {
@@ -431,13 +310,13 @@ static void scan_segment(struct recovery *r, struct ph_segment *segment)
             if (found == 0) {
                 break;
             }
-            quarantine(r, segment, at, found);
+            set_aside(r, segment, at, found);
             at = found;
         }
     }
-    if (later_segment_has_groups(r, segment) && r->last_group > 0) {
-        quarantine(r, segment, segment->used > 0 ? segment->used : PH_SEGMENT_HEAD_BYTES,
-                   segment->size);
+    if (r->last_group > 0 && gap_behind(r, segment)) {
+        set_aside(r, segment, segment->used > 0 ? segment->used : PH_SEGMENT_HEAD_BYTES,
+                  segment->size);
     }
 }
 
@@ -454,6 +333,32 @@ static int compare_segments(const void *a, const void *b)
 static bool read_slot(const char *name, uint32_t *out_slot)
 {
     return sscanf(name, "seg-%5u.dat", out_slot) == 1 && strlen(name) == strlen("seg-00000.dat");
+}
+
+// A damaged head: the segment's groups name it too. 0: nothing does.
+static uint64_t number_by_groups(struct recovery *r, struct ph_segment *segment)
+{
+    uint64_t end = segment->size < PH_RECOVERY_HEAD_SEARCH_BYTES ? segment->size
+                                                                 : PH_RECOVERY_HEAD_SEARCH_BYTES;
+    struct ph_group group;
+
+    for (uint64_t at = PH_SEGMENT_HEAD_BYTES; at < end; at += PH_DURABLE_BLOCK_BYTES) {
+        struct ph_str head = view(r, segment, at, PH_GROUP_HEAD_BYTES);
+        uint64_t whole;
+
+        if (!ph_group_decode(head, &group) || group.segment == 0 ||
+            at + ph_group_disk_bytes(&group) > segment->size) {
+            continue;
+        }
+        whole = (uint64_t)PH_GROUP_HEAD_BYTES + group.meta_len;
+        head = view(r, segment, at, (size_t)whole);
+        if (head.len == whole &&
+            ph_group_meta_valid(head, ph_str_after(head, PH_GROUP_HEAD_BYTES),
+                                ph_record_seed(r->spool->seed, group.segment))) {
+            return group.segment;
+        }
+    }
+    return 0;
 }
 
 static int64_t open_segment(struct recovery *r, uint32_t slot, struct ph_segment **out)
@@ -481,13 +386,15 @@ static int64_t open_segment(struct recovery *r, uint32_t slot, struct ph_segment
     size = ph_io_finish(spool->io, &op);
     segment->size = size > 0 ? (uint64_t)size : 0;
     segment->preallocated = segment->size >= spool->options.message_segment_bytes;
-    if (ph_segment_head_decode(view(r, segment, 0, PH_SEGMENT_HEAD_BYTES), spool->seed, &head) &&
-        head.log == spool->options.log) {
-        segment->number = head.number;
+    if (ph_segment_head_decode(view(r, segment, 0, PH_SEGMENT_HEAD_BYTES), spool->seed, &head)) {
+        if (head.log == spool->options.log) {
+            segment->number = head.number;
+        }
+    } else {
+        segment->number = number_by_groups(r, segment);
+        segment->head_damaged = segment->number > 0;
     }
-    if (slot >= spool->next_slot) {
-        spool->next_slot = slot + 1;
-    }
+    ph_spool_slot_take(spool, slot);
     if (segment->number >= spool->next_segment) {
         spool->next_segment = segment->number + 1;
     }
@@ -524,9 +431,9 @@ static int64_t open_segments(struct recovery *r)
     }
     for (size_t i = 0; i < count; i++) {
         if (found[i]->number > 0) {
-            TAILQ_INSERT_TAIL(&spool->segments, found[i], link);
+            ph_spool_segment_use(spool, found[i]);
         } else {
-            TAILQ_INSERT_TAIL(&spool->spares, found[i], link);
+            ph_spool_spare_add(spool, found[i]);
         }
     }
     free(found);
@@ -566,11 +473,6 @@ static uint64_t oldest_needed(struct recovery *r)
     return 0;
 }
 
-static int compare_messages(const struct found_message *a, const struct found_message *b)
-{
-    return a->id < b->id ? -1 : a->id > b->id;
-}
-
 // Files of large contents whose message is no more.
 static void remove_stray_extents(struct recovery *r)
 {
@@ -588,7 +490,7 @@ static void remove_stray_extents(struct recovery *r)
 
         if (ph_str_starts(name, PH_STR("big-")) &&
             ph_message_id_parse(ph_str_first(ph_str_after(name, 4), 16), &id) &&
-            find(r, id) == NULL) {
+            !ph_found_has(r->found, id)) {
             ph_spool_extent_path(spool, id, path);
             ph_io_file_unlink(spool->io, &op, path);
             (void)ph_io_finish(spool->io, &op);
@@ -597,113 +499,106 @@ static void remove_stray_extents(struct recovery *r)
     ph_buf_deinit(&names);
 }
 
-static void tell(struct recovery *r, ph_spool_on_recovered *on_recovered, void *owner)
+// Each segment's first group says what the groups before it came to.
+static void find_voided(struct recovery *r)
 {
-    struct found_message *message;
-    struct found_message *next;
+    struct ph_segment *segment;
 
-    HASH_SORT(r->messages, compare_messages);
-    HASH_ITER(hh, r->messages, message, next)
+    TAILQ_FOREACH(segment, &r->spool->segments, link)
     {
-        struct ph_segment *segment = ph_spool_segment_find(r->spool, message->location.segment);
-        struct ph_envelope_recipient *unused = ph_alloc(message->recipient_count * sizeof(*unused));
-        struct ph_record record = {
-            .type = PH_RECORD_MESSAGE,
-            .id = message->id,
-            .body = {.data = message->record, .len = message->record_len},
-        };
-        struct ph_message_body body;
-        struct ph_envelope envelope;
+        struct ph_group group;
+        struct ph_record record;
+        struct ph_str meta;
 
-        PH_CHECK(segment != NULL);
-        segment->live++;
-        r->spool->stats.messages_live++;
-        r->report->messages++;
-        PH_CHECK(
-            ph_record_read_message(&record, &envelope, unused, message->recipient_count, &body));
-        if (on_recovered != NULL) {
-            on_recovered(owner, &(struct ph_spool_recovered){
-                                    .id = message->id,
-                                    .location = message->location,
-                                    .arrival_ms = envelope.arrival_ms,
-                                    .expiry_ms = envelope.expiry_ms,
-                                    .size = message->size,
-                                    .priority = envelope.priority,
-                                    .delay_notified = message->delay_notified,
-                                    .sender = envelope.sender,
-                                    .recipients = message->recipients,
-                                    .recipient_count = message->recipient_count,
-                                });
+        if (!group_at(r, segment, PH_SEGMENT_HEAD_BYTES, &group, &meta)) {
+            continue;
         }
-        free(unused);
-        forget(r, message);
+        while (ph_record_walk(&meta, &record)) {
+            if (record.type == PH_RECORD_VOID) {
+                r->voided = reallocarray(r->voided, r->voided_count + 1, sizeof(*r->voided));
+                PH_CHECK(r->voided != NULL);
+                r->voided[r->voided_count++] = record.id;
+            }
+        }
     }
 }
 
-// Messages whose recipients are all terminal and whose DONE was lost with the tail: they need no
-// more than their end.
-static void drop_finished(struct recovery *r)
+static void report_heads(struct recovery *r)
 {
-    struct found_message *message;
-    struct found_message *next;
+    struct ph_segment *segment;
 
-    HASH_ITER(hh, r->messages, message, next)
+    TAILQ_FOREACH(segment, &r->spool->segments, link)
     {
-        bool owed = false;
+        if (segment->head_damaged) {
+            r->report->quarantined_records++;
+            r->report->quarantined_bytes += PH_SEGMENT_HEAD_BYTES;
+            snprintf(r->report->detail, sizeof(r->report->detail),
+                     "the head of segment %llu is damaged; its groups are sound",
+                     (unsigned long long)segment->number);
+        }
+    }
+}
 
-        for (uint32_t i = 0; i < message->recipient_count; i++) {
-            owed |= message->recipients[i].state == PH_QUEUED_WAITING;
-        }
-        if (!owed) {
-            forget(r, message);
-        }
+static void on_place(void *owner, const struct ph_spool_location *location, uint64_t bytes)
+{
+    struct recovery *r = owner;
+    struct ph_segment *segment = ph_spool_segment_find(r->spool, location->segment);
+
+    PH_CHECK(segment != NULL);
+    segment->live++;
+    segment->messages++;
+    segment->message_bytes += bytes;
+    r->spool->stats.messages_live++;
+    r->report->messages++;
+}
+
+static void read_segments(struct recovery *r)
+{
+    struct ph_segment *segment;
+
+    ph_spool_segment_recycle(r->spool, oldest_needed(r));
+    report_heads(r);
+    find_voided(r);
+    r->last_group = 0;
+    TAILQ_FOREACH(segment, &r->spool->segments, link)
+    {
+        scan_segment(r, segment);
     }
 }
 
 int ph_spool_recover(struct ph_spool *spool, ph_spool_on_recovered *on_recovered, void *owner,
                      struct ph_spool_recovery_report *out_report, struct ph_buf *error)
 {
-    struct recovery r = {.spool = spool, .report = out_report, .error = error};
+    struct recovery r = {
+        .spool = spool, .report = out_report, .error = error, .found = ph_found_create()};
     struct ph_segment *segment;
-    struct ph_segment *next;
-    uint64_t oldest;
     int64_t result = open_segments(&r);
 
     if (result >= 0) {
-        oldest = oldest_needed(&r);
-        r.last_group = 0;
-        for (segment = TAILQ_FIRST(&spool->segments); segment != NULL; segment = next) {
-            next = TAILQ_NEXT(segment, link);
-            if (segment->number < oldest) {
-                TAILQ_REMOVE(&spool->segments, segment, link);
-                segment->number = 0;
-                TAILQ_INSERT_TAIL(&spool->spares, segment, link);
-            }
-        }
-        TAILQ_FOREACH(segment, &spool->segments, link)
-        {
-            scan_segment(&r, segment);
-        }
+        read_segments(&r);
         if (r.unknown) {
             ph_buf_printf(error, "%s holds records of another version of posthaste", spool->path);
             result = -EPROTONOSUPPORT;
         }
     }
     if (result >= 0) {
-        drop_finished(&r);
         if (!spool->options.offline) {
             remove_stray_extents(&r);
+            ph_spool_spares_trim(spool);
         }
         // The group that may have been under way is void, whatever of it there is.
         spool->void_group = r.last_group + 1;
         spool->next_group = r.last_group + 2;
         spool->durable_group = r.last_group;
-        tell(&r, on_recovered, owner);
+        spool->sealed = true;
+        ph_found_tell(r.found, on_place, &r, on_recovered, owner);
         TAILQ_FOREACH(segment, &spool->segments, link)
         {
             segment->used = segment->size; // nothing is written behind what was there
         }
     }
+    ph_found_destroy(r.found);
+    free(r.voided);
     free(r.window);
     return result < 0 ? (int)result : 0;
 }

@@ -63,7 +63,7 @@ static struct ph_content *load(struct ph_io *io, struct ph_spool *spool,
 
     ph_op_init(&load.op, unused_step, NULL);
     ph_spool_load(spool, &load, listed->id, &listed->location);
-    while (load.op.state == PH_OP_PENDING) {
+    while (load.op.state != PH_OP_IDLE) {
         if (!ph_io_has_ready(io)) {
             ph_io_wait(io, PH_NEVER);
         }

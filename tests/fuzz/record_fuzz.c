@@ -124,7 +124,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (text.len >= PH_GROUP_HEAD_BYTES) {
         struct ph_group group;
 
-        (void)!ph_group_decode(ph_str_first(text, PH_GROUP_HEAD_BYTES), SEED, &group);
+        (void)!ph_group_decode(ph_str_first(text, PH_GROUP_HEAD_BYTES), &group);
     }
     if (text.len >= PH_SEGMENT_HEAD_BYTES) {
         struct ph_segment_head head;

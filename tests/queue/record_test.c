@@ -119,7 +119,8 @@ Test(record, groups_and_segments)
                              .gap = 27,
                              .body_len = 4096,
                              .record_count = 1,
-                             .durable = 6};
+                             .durable = 6,
+                             .segment = 12};
     struct ph_segment_head head = {.number = 12, .log = 3};
     char bytes[PH_GROUP_HEAD_BYTES];
     char block[PH_SEGMENT_HEAD_BYTES];
@@ -127,8 +128,9 @@ Test(record, groups_and_segments)
     struct ph_segment_head read_head;
 
     ph_group_encode(&group, PH_STR("abcde"), 4, bytes);
-    cr_assert(ph_group_decode((struct ph_str){.data = bytes, .len = sizeof(bytes)}, 4, &read));
-    cr_expect(read.number == 7 && read.oldest == 2 && read.body_len == 4096 && read.durable == 6);
+    cr_assert(ph_group_decode((struct ph_str){.data = bytes, .len = sizeof(bytes)}, &read));
+    cr_expect(read.number == 7 && read.oldest == 2 && read.body_len == 4096 && read.durable == 6 &&
+              read.segment == 12);
     cr_expect_eq(ph_group_disk_bytes(&read), 8192);
     cr_expect(ph_group_meta_valid((struct ph_str){bytes, sizeof(bytes)}, PH_STR("abcde"), 4));
     cr_expect(!ph_group_meta_valid((struct ph_str){bytes, sizeof(bytes)}, PH_STR("abcdf"), 4));
