@@ -157,7 +157,7 @@ enum ph_block_kind {
       IN_FORCE)                                                                                    \
     X(MTA_STS_MODE, "MtaStsMode", CHOICE, "Opportunistic", 0, 0, "Opportunistic|Mandatory|None",   \
       LATER)                                                                                       \
-    X(REQUIRETLS_EXTENSION, "RequireTlsExtension", CHOICE, "on", 0, 0, "on|off", LATER)            \
+    X(REQUIRETLS_EXTENSION, "RequireTlsExtension", CHOICE, "on", 0, 0, "on|off", IN_FORCE)         \
     X(TLS_REPORTING, "TlsReporting", CHOICE, "on", 0, 0, "on|off", LATER)                          \
     X(RETRY_TLS, "RetryTls", TIMES, "", 1000, PH_DAYS_MS(20), NULL, IN_FORCE)                      \
     X(ACCEPT_DANE, "AcceptDane", BOOL, "false", 0, 0, NULL, IN_FORCE)                              \

@@ -130,6 +130,7 @@ struct ph_send_connector {
     struct ph_tls_policy policy;
     bool domain_secure_enabled;
     bool hold_when_disabled;
+    bool requiretls_extension;        // RequireTlsExtension
     struct ph_tls_identity *identity; // client certificate; NULL: none
     bool identity_configured;         // TlsCertificateName was given
     struct ph_str tls_groups;

@@ -52,6 +52,7 @@ static bool store(struct ph_worker *worker, const struct ph_dispatch *dispatch,
                     .reverse_path = PH_STR_NONE,
                     .envid = PH_STR_NONE,
                     .smtputf8 = original->smtputf8,
+                    .requiretls = original->requiretls, // RFC 8689 §5
                     .has_8bit = has_8bit(ph_buf_str(&content)),
                     .body_type = PH_BODY_8BITMIME,
                     .sender = PH_STR("dsn"),

@@ -84,6 +84,13 @@ void ph_connection_open(struct ph_site *site, struct ph_dispatch *dispatch)
     resolve_next_host(c);
 }
 
+// Where no host takes REQUIRETLS the mail can't be sent; where one of them had another trouble it
+// may be, later.
+static bool lacks_requiretls(const struct ph_connection *c)
+{
+    return c->reason.kind == PH_REASON_REQUIRETLS_UNSUPPORTED && !c->failed_otherwise;
+}
+
 // The connection is over: its site takes the grant back.
 static void end(struct ph_connection *c)
 {
@@ -100,6 +107,9 @@ static void end(struct ph_connection *c)
     if (dispatch != NULL && c->worker->stopping) {
         dispatch->result = PH_DISPATCH_RETURNED;
         how = PH_SITE_RELEASE_UNUSED;
+    } else if (dispatch != NULL && lacks_requiretls(c)) {
+        dispatch->result = PH_DISPATCH_UNFIT;
+        dispatch->reason = reason;
     } else if (dispatch != NULL) {
         dispatch->result = c->refused_by_policy ? PH_DISPATCH_REFUSED : PH_DISPATCH_UNREACHABLE;
         dispatch->reason = reason;
@@ -129,10 +139,12 @@ static void end(struct ph_connection *c)
 // A policy refusal tells more than a later timeout: it is kept as the attempt's reason.
 static void keep_reason(struct ph_connection *c, const struct ph_reason *reason)
 {
+    bool lacks = reason->kind == PH_REASON_REQUIRETLS_UNSUPPORTED;
+
     if (ph_reason_is_tls(reason->kind)) {
         c->refused_by_policy = true;
         c->reason = *reason;
-    } else if (!c->refused_by_policy) {
+    } else if (!c->refused_by_policy && !(lacks && c->failed_otherwise)) {
         c->reason = *reason;
     }
 }
@@ -149,6 +161,7 @@ static const char *const step_names[] = {
 static void note_failure(struct ph_connection *c, const struct ph_reason *reason, const char *step)
 {
     keep_reason(c, reason);
+    c->failed_otherwise |= reason->kind != PH_REASON_REQUIRETLS_UNSUPPORTED;
     PH_COUNT(c->worker, attempts, 1);
     if (c->opened_for != NULL) {
         struct ph_session_note *note = ph_connection_note_create(c);

@@ -46,6 +46,7 @@ struct ph_connection {
     struct ph_dane_verdict dane_verdict; // of the chain it was last made for
     unsigned tries;
     bool refused_by_policy;
+    bool failed_otherwise;   // some address failed for another reason than the lack of REQUIRETLS
     struct ph_reason reason; // of the last failure; a policy refusal is kept
 
     // The session.

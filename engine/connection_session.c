@@ -643,11 +643,9 @@ static void open_session(struct ph_connection *c)
     struct ph_dispatch *dispatch = c->opened_for;
     struct ph_clearance *clearance;
     struct ph_reason reason;
-    enum ph_gate_result result;
 
     c->state = PH_CONNECTION_OPEN;
-    result = ph_connection_judge(c, dispatch, &clearance, &reason);
-    if (result == PH_GATE_REFUSED && !ph_reason_is_permanent(&reason)) {
+    if (ph_connection_judge(c, dispatch, &clearance, &reason) == PH_GATE_REFUSED) {
         ph_connection_address_failed(c, &reason, "verify");
         return;
     }
@@ -658,13 +656,7 @@ static void open_session(struct ph_connection *c)
     c->refused_by_policy = false;
     PH_COUNT(c->worker, sessions_opened, 1);
     ph_site_connection_usable(c->site);
-    if (result == PH_GATE_CLEARED) {
-        send_message(c, dispatch, clearance);
-    } else {
-        dispatch->result = PH_DISPATCH_UNFIT;
-        dispatch->reason = reason;
-        ph_delivery_finish(c->worker, dispatch);
-    }
+    send_message(c, dispatch, clearance);
 }
 
 // --- messages ---

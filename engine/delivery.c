@@ -201,6 +201,9 @@ static void prepared(struct ph_dispatch *dispatch)
     }
     if (content->envelope.requiretls) {
         dispatch->own_policy.requiretls = true;
+    } else if (content->envelope.tls_optional && queue->connector != NULL &&
+               queue->connector->requiretls_extension) {
+        ph_tls_policy_waive_destination(&dispatch->own_policy);
     }
     dispatch->transaction = (struct ph_client_transaction){
         .envelope = &content->envelope,
@@ -212,6 +215,14 @@ static void prepared(struct ph_dispatch *dispatch)
         .owner = dispatch,
     };
     if (dispatch->purpose != PH_DISPATCH_DELIVER) {
+        ph_delivery_conclude(queue->worker, dispatch);
+    } else if (content->envelope.requiretls && queue->connector != NULL &&
+               !queue->connector->requiretls_extension) {
+        dispatch->result = PH_DISPATCH_UNFIT;
+        dispatch->reason = ph_reason_make(
+            PH_REASON_REQUIRETLS_UNSUPPORTED,
+            "the sender asked for REQUIRETLS; connector %.*s has RequireTlsExtension = off",
+            PH_STR_ARG(queue->connector->name));
         ph_delivery_conclude(queue->worker, dispatch);
     } else if (queue->site == NULL || queue->obsolete || queue->site->spec != dispatch->spec ||
                queue->worker->stopping) {

@@ -12,9 +12,10 @@
 
 #include "dns/local.h"
 
-#define PH_RESOLVER_ASKED_MAX 4096    // questions under way; ours
-#define PH_RESOLVER_TIMEOUT_MS 20000  // no question takes longer; ours
-#define PH_RESOLVER_TTL_NEGATIVE_S 60 // of an answer without records; ours
+#define PH_RESOLVER_ASKED_MAX 4096                        // questions under way; ours
+#define PH_RESOLVER_TIMEOUT_MS 20000                      // no question takes longer; ours
+#define PH_RESOLVER_ROOT_ANCHOR "/usr/share/dns/root.key" // Debian's dns-root-data
+#define PH_RESOLVER_TTL_NEGATIVE_S 60                     // of an answer without records; ours
 
 struct question {
     struct ph_offload_job job; // for its way back
@@ -69,6 +70,11 @@ static bool configure(struct ph_resolver *resolver, const struct ph_resolver_opt
         if (!good) {
             ph_buf_printf(error, "the forwarder \"%s\" can't be used", text);
         }
+    }
+    // Only what comes from the root itself is sure to carry signatures: a forwarder may drop them.
+    if (good && options->trust_anchor.len == 0 && options->forwarder_count == 0 &&
+        access(PH_RESOLVER_ROOT_ANCHOR, R_OK) == 0) {
+        good = ub_ctx_add_ta_file(context, PH_RESOLVER_ROOT_ANCHOR) == 0;
     }
     if (good && options->trust_anchor.len > 0) {
         char path[4096];

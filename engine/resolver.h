@@ -15,7 +15,7 @@ struct ph_resolver_options {
     size_t forwarder_count;
     const struct ph_str *local_data; // zone-file lines
     size_t local_data_count;
-    struct ph_str trust_anchor; // file; empty: the resolver's own, or none
+    struct ph_str trust_anchor; // file; empty: Debian's for the root, without forwarders
 };
 
 // NULL, with a sentence in `error`. The strings are copied.

@@ -252,8 +252,8 @@ void ph_record_message(struct ph_buf *out, uint64_t id, const struct ph_envelope
     put_u8(out, envelope->priority);
     put_u8(out, (uint8_t)envelope->ret);
     put_u8(out, (uint8_t)envelope->body_type);
-    put_u8(out,
-           (uint8_t)(envelope->smtputf8 | envelope->requiretls << 1 | envelope->has_8bit << 2));
+    put_u8(out, (uint8_t)(envelope->smtputf8 | envelope->requiretls << 1 | envelope->has_8bit << 2 |
+                          envelope->tls_optional << 3));
     put_u32(out, envelope->recipient_count);
     put_str(out, envelope->reverse_path);
     put_str(out, envelope->envid);
@@ -406,6 +406,7 @@ bool ph_record_read_message(const struct ph_record *record, struct ph_envelope *
     out->smtputf8 = flags & 1;
     out->requiretls = flags >> 1 & 1;
     out->has_8bit = flags >> 2 & 1;
+    out->tls_optional = flags >> 3 & 1;
     out->recipient_count = (uint32_t)get(&reader, 4);
     out->reverse_path = get_str(&reader);
     out->envid = get_str(&reader);

@@ -8,22 +8,34 @@ void ph_body_init(struct ph_body *body, enum ph_body_mode mode, bool normalize)
     *body = (struct ph_body){.mode = mode, .normalize = normalize, .state = PH_BODY_LINE_START};
 }
 
-// The header's lines are looked at by their first bytes: "Received:" counts, an empty line ends it.
+// The header's lines are looked at by their first bytes.
 static void note_header(struct ph_body *body, const char *data, size_t len)
 {
-    static const char received[] = "received:";
-
     if (body->header_over) {
         return;
     }
     body->header_bytes += len;
-    for (size_t i = 0; i < len && body->field_len < sizeof(received) - 1; i++) {
+    for (size_t i = 0; i < len && body->field_len < sizeof(body->field); i++) {
         body->field[body->field_len++] = ph_ascii_lower(data[i]);
-        if (body->field_len == sizeof(received) - 1 &&
-            memcmp(body->field, received, sizeof(received) - 1) == 0) {
-            body->received_count++;
-        }
     }
+}
+
+// A line is whole: fields that matter are counted, an empty line ends the header.
+static void end_field(struct ph_body *body)
+{
+    struct ph_str field = {.data = body->field, .len = body->field_len};
+    struct ph_str name;
+
+    if (!body->header_over && ph_str_starts(field, PH_STR("received:"))) {
+        body->received_count++;
+    } else if (!body->header_over && ph_str_cut(&field, ':', &name) &&
+               ph_str_eq(name, PH_STR("tls-required"))) {
+        // What is longer than is kept here says something else than "No".
+        body->tls_optional =
+            body->field_len < sizeof(body->field) && ph_str_eq(ph_str_trim(field), PH_STR("no"));
+    }
+    body->header_over |= body->field_len == 0;
+    body->field_len = 0;
 }
 
 static void put(struct ph_body *body, struct ph_buf *out, const char *data, size_t len)
@@ -35,8 +47,7 @@ static void put(struct ph_body *body, struct ph_buf *out, const char *data, size
 
 static void end_line(struct ph_body *body, struct ph_buf *out)
 {
-    body->header_over |= body->field_len == 0;
-    body->field_len = 0;
+    end_field(body);
     body->state = PH_BODY_LINE_START;
     ph_buf_append_bytes(out, "\r\n", 2);
     body->size += 2;

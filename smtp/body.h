@@ -28,11 +28,12 @@ struct ph_body {
     bool has_8bit; // a byte above 127 was found
     bool nul;      // a NUL was found
     uint64_t size; // canonical bytes so far
-    // The header: hop count (RFC 5321 §6.3).
+    // The header: hop count (RFC 5321 §6.3), and "TLS-Required: No" (RFC 8689 §3).
     bool header_over;
     uint32_t received_count;
     uint64_t header_bytes;
-    char field[10]; // the front of the line
+    bool tls_optional;
+    char field[24]; // the front of the line, lower case
     uint8_t field_len;
 };
 

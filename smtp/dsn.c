@@ -152,7 +152,9 @@ static bool header_ends(struct ph_str text, size_t at)
 // The original's header, or all of it where RET=FULL asks and it is short enough.
 static void put_original(const struct ph_dsn_options *o, bool utf8, struct ph_buf *out)
 {
-    bool full = o->envelope->ret == PH_RET_FULL && o->action == PH_DSN_FAILED;
+    // What had to be protected isn't sent round more than needed (RFC 8689 §5).
+    bool full =
+        o->envelope->ret == PH_RET_FULL && o->action == PH_DSN_FAILED && !o->envelope->requiretls;
     struct ph_buf text = {0};
     size_t len = 0;
     struct ph_str quoted;

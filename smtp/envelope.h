@@ -43,13 +43,14 @@ struct ph_envelope {
     struct ph_str envid;        // as given (xtext), empty when absent
     enum ph_ret ret;
     enum ph_body_type body_type;
-    bool smtputf8;             // SMTPUTF8 was given: addresses or headers may hold UTF-8
-    bool requiretls;           // RFC 8689
-    bool has_8bit;             // found in the content, whatever BODY= said
-    struct ph_str sender;      // who answers for it: the authenticated identity, else connector and
-                               // reverse-path domain
-    struct ph_str connector;   // the ReceiveConnector's name; "dsn" for our own
-    struct ph_str client_name; // of EHLO
+    bool smtputf8;        // SMTPUTF8 was given: addresses or headers may hold UTF-8
+    bool requiretls;      // RFC 8689
+    bool tls_optional;    // "TLS-Required: No" (RFC 8689 §3): the destination's policy is waived
+    bool has_8bit;        // found in the content, whatever BODY= said
+    struct ph_str sender; // who answers for it: the authenticated identity, else connector and
+                          // reverse-path domain
+    struct ph_str connector;      // the ReceiveConnector's name; "dsn" for our own
+    struct ph_str client_name;    // of EHLO
     struct ph_str client_address; // "192.0.2.1"
     uint64_t arrival_ms;          // wall clock, since 1970
     uint64_t expiry_ms;

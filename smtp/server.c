@@ -565,6 +565,7 @@ static enum ph_server_event message_over(struct ph_server *server)
     server->envelope.recipients = server->recipients;
     server->envelope.recipient_count = server->recipient_count;
     server->envelope.has_8bit = server->body.has_8bit;
+    server->envelope.tls_optional = server->body.tls_optional && !server->envelope.requiretls;
     server->state = PH_SERVER_WAIT_STORED;
     return PH_SERVER_EVENT_MESSAGE;
 }

@@ -47,6 +47,14 @@ bool ph_tls_policy_enforces_sts(const struct ph_tls_policy *policy)
     return policy->sts != NULL && policy->sts->mode == PH_STS_ENFORCE;
 }
 
+void ph_tls_policy_waive_destination(struct ph_tls_policy *policy)
+{
+    if (policy->dane_mode == PH_DANE_OPPORTUNISTIC) {
+        policy->dane_mode = PH_DANE_NONE;
+    }
+    policy->sts = NULL;
+}
+
 static bool same_names(const struct ph_tls_policy *a, const struct ph_tls_policy *b)
 {
     bool same = a->tls_domain_count == b->tls_domain_count;

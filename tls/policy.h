@@ -91,5 +91,8 @@ bool ph_tls_policy_needs_chain(const struct ph_tls_policy *policy);
 bool ph_tls_policy_wants_verdict(const struct ph_tls_policy *policy);
 // Does the destination's MTA-STS policy have to be met?
 bool ph_tls_policy_enforces_sts(const struct ph_tls_policy *policy);
+// The sender's "TLS-Required: No" (RFC 8689 §4.3): what the destination publishes is passed over,
+// what the administrator demands (Mandatory DANE too) is not.
+void ph_tls_policy_waive_destination(struct ph_tls_policy *policy);
 // Do two policies demand the same of a session to the same recipient domain?
 bool ph_tls_policy_eq(const struct ph_tls_policy *a, const struct ph_tls_policy *b);

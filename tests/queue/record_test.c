@@ -22,6 +22,7 @@ static struct ph_buf sealed(uint64_t seed)
                                    .priority = 2,
                                    .ret = PH_RET_HEADERS,
                                    .has_8bit = true,
+                                   .tls_optional = true,
                                    .recipients = recipients,
                                    .recipient_count = 2};
     struct ph_message_body body = {.offset = 100, .len = 5, .sum = 99};
@@ -63,8 +64,8 @@ Test(record, there_and_back)
     cr_assert(ph_record_read_message(&record, &envelope, recipients, 2, &body));
     cr_expect(body.offset == 4196 && body.len == 5 && body.sum == 99);
     cr_expect(ph_str_eq(envelope.reverse_path, PH_STR("a@b.test")) && envelope.has_8bit &&
-              envelope.arrival_ms == 11 && envelope.expiry_ms == 22 && envelope.priority == 2 &&
-              envelope.ret == PH_RET_HEADERS);
+              envelope.tls_optional && envelope.arrival_ms == 11 && envelope.expiry_ms == 22 &&
+              envelope.priority == 2 && envelope.ret == PH_RET_HEADERS);
     cr_expect(ph_str_eq(recipients[1].domain, PH_STR("e.test")) &&
               recipients[0].notify == PH_NOTIFY_SUCCESS);
     cr_expect(!ph_record_read_message(&record, &envelope, recipients, 1, &body), "more than fit");

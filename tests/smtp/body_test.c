@@ -97,6 +97,45 @@ Test(body, what_it_notes)
     ph_buf_deinit(&content);
 }
 
+Test(body, tls_required)
+{
+    static const struct {
+        const char *text;
+        bool optional;
+    } cases[] = {
+        {"TLS-Required: No\r\n\r\nx", true},
+        {"tls-required:no\r\n\r\n", true},
+        {"Subject: a\r\nTLS-REQUIRED:  no  \r\n\r\n", true},
+        {"TLS-Required: No way\r\n\r\n", false},
+        {"TLS-Required: Yes\r\n\r\n", false},
+        {"TLS-Required:          No\r\n\r\n", false}, // longer than is looked at: not taken
+        {"X-TLS-Required: No\r\n\r\n", false},
+        {"Subject: a\r\n\r\nTLS-Required: No\r\n", false}, // the header is over
+        {"TLS-Required: No\r\nTLS-Required: Yes\r\n\r\n", false},
+        {"", false},
+    };
+
+    for (size_t i = 0; i < PH_ARRAY_LEN(cases); i++) {
+        for (size_t step = 1; step < 40; step += 13) {
+            struct ph_body body;
+            struct ph_buf content = {0};
+            struct ph_str rest = ph_str_from(cases[i].text);
+
+            ph_body_init(&body, PH_BODY_BDAT, false);
+            while (rest.len > 0) {
+                struct ph_str part = ph_str_first(rest, step);
+                size_t len = part.len;
+
+                ph_body_feed(&body, &part, &content);
+                rest = ph_str_after(rest, len);
+            }
+            ph_body_finish(&body, &content);
+            cr_expect_eq(body.tls_optional, cases[i].optional, "case %zu in steps of %zu", i, step);
+            ph_buf_deinit(&content);
+        }
+    }
+}
+
 Test(address, paths)
 {
     static const struct {
