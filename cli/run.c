@@ -348,6 +348,7 @@ static int run(struct daemon *d, struct ph_config *config, const sigset_t *signa
                                                           .ios = d->ios,
                                                           .start_io = d->ios[d->worker_count],
                                                           .worker_count = d->worker_count,
+                                                          .caches_off = config->tls_caches_off,
                                                           .log = log_lines,
                                                           .listening = report_listening,
                                                           .recovered = report_recovery,

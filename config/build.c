@@ -517,6 +517,12 @@ static void build_global(struct ph_builder *b)
     config->workers = (uint32_t)v[PH_GLOBAL_WORKERS].number;
     config->io_world = (enum ph_io_world)v[PH_GLOBAL_IO_WORLD].number;
     config->durability_os = v[PH_GLOBAL_DURABILITY].number == 1;
+    config->tls_caches_off = v[PH_GLOBAL_TLS_CACHES].number == 1;
+    if (config->tls_caches_off) {
+        ph_build_warning(b, v[PH_GLOBAL_TLS_CACHES].at, "W19", "TlsCaches",
+                         "off is for laboratories: every certificate chain is verified anew and no "
+                         "TLS session is resumed");
+    }
     config->outcome_sync_delay_ms = v[PH_GLOBAL_OUTCOME_SYNC_DELAY].number;
     config->shutdown_timeout_ms = v[PH_GLOBAL_SHUTDOWN_TIMEOUT].number;
     config->spool_lock_timeout_ms = v[PH_GLOBAL_SPOOL_LOCK_TIMEOUT].number;

@@ -214,6 +214,7 @@ static bool same_words(const struct ph_value *a, const struct ph_value *b)
 
 struct trust_cache {
     struct ph_value anchors;
+    struct ph_value intermediates;
     struct ph_value crls;
     struct ph_trust *trust;
 };
@@ -223,6 +224,7 @@ static struct ph_trust *find_trust(struct trust_cache *cache, size_t count, cons
 {
     for (size_t i = 0; i < count; i++) {
         if (same_words(&cache[i].anchors, &s->v[PH_SEND_TLS_TRUST_ANCHORS]) &&
+            same_words(&cache[i].intermediates, &s->v[PH_SEND_TLS_INTERMEDIATES]) &&
             same_words(&cache[i].crls, &s->v[PH_SEND_REVOCATION_CRLS])) {
             return cache[i].trust;
         }
@@ -233,6 +235,7 @@ static struct ph_trust *find_trust(struct trust_cache *cache, size_t count, cons
 static void build_trust(struct send *s, struct trust_cache *cache, size_t *cached)
 {
     struct ph_buf anchors = {0};
+    struct ph_buf intermediates = {0};
     struct ph_buf crls = {0};
     struct ph_buf error = {0};
     struct ph_trust *trust = find_trust(cache, *cached, s);
@@ -240,19 +243,23 @@ static void build_trust(struct send *s, struct trust_cache *cache, size_t *cache
     if (trust == NULL &&
         append_files(s, &s->v[PH_SEND_TLS_TRUST_ANCHORS], "TlsTrustAnchors", "BEGIN CERTIFICATE",
                      &anchors) &&
+        append_files(s, &s->v[PH_SEND_TLS_INTERMEDIATES], "TlsIntermediates", "BEGIN CERTIFICATE",
+                     &intermediates) &&
         append_files(s, &s->v[PH_SEND_REVOCATION_CRLS], "RevocationCrls", "BEGIN X509 CRL",
                      &crls)) {
-        trust = ph_trust_create(&(struct ph_trust_options){.anchors_pem = ph_buf_str(&anchors),
-                                                           .intermediates_pem = PH_STR_NONE,
-                                                           .crls_pem = ph_buf_str(&crls),
-                                                           .revocation_source = crls.len > 0},
-                                &error);
+        trust = ph_trust_create(
+            &(struct ph_trust_options){.anchors_pem = ph_buf_str(&anchors),
+                                       .intermediates_pem = ph_buf_str(&intermediates),
+                                       .crls_pem = ph_buf_str(&crls),
+                                       .revocation_source = crls.len > 0},
+            &error);
         if (trust == NULL) {
             ph_build_error(s->b, s->v[PH_SEND_TLS_TRUST_ANCHORS].at, "C20", "TlsTrustAnchors",
                            "%.*s; name PEM files", PH_STR_ARG(ph_buf_str(&error)));
         } else {
             ph_build_keep_trust(s->b, trust);
             cache[*cached] = (struct trust_cache){.anchors = s->v[PH_SEND_TLS_TRUST_ANCHORS],
+                                                  .intermediates = s->v[PH_SEND_TLS_INTERMEDIATES],
                                                   .crls = s->v[PH_SEND_REVOCATION_CRLS],
                                                   .trust = trust};
             (*cached)++;
@@ -263,6 +270,7 @@ static void build_trust(struct send *s, struct trust_cache *cache, size_t *cache
         s->c->policy.trust_id = ph_trust_id(trust);
     }
     ph_buf_deinit(&anchors);
+    ph_buf_deinit(&intermediates);
     ph_buf_deinit(&crls);
     ph_buf_deinit(&error);
 }
@@ -570,6 +578,39 @@ static void build_limits(struct send *s)
     s->c->retry_tls_count = v[PH_SEND_RETRY_TLS].word_count;
 }
 
+// A list of reason tokens ("cert-expired") and reply codes ("450").
+static const struct ph_str *build_codes(struct send *s, size_t key, const char *name,
+                                        size_t *out_count)
+{
+    const struct ph_value *value = &s->v[key];
+
+    for (size_t i = 0; i < value->word_count; i++) {
+        enum ph_reason_kind unused;
+        uint64_t code;
+
+        if (!ph_reason_kind_from_token(value->words[i], &unused) &&
+            (!ph_str_to_u64(value->words[i], &code) || code < 400 || code > 599)) {
+            ph_build_error(s->b, value->at, "C17", name,
+                           "\"%.*s\" is neither a reason nor a reply code; write "
+                           "\"cert-expired\" or \"450\"",
+                           PH_STR_ARG(value->words[i]));
+        }
+    }
+    *out_count = value->word_count;
+    return value->words;
+}
+
+static void build_error_policies(struct send *s)
+{
+    struct ph_send_connector *c = s->c;
+
+    c->error_policies = (unsigned)s->v[PH_SEND_ERROR_POLICIES].number;
+    c->upgrade_codes =
+        build_codes(s, PH_SEND_UPGRADE_CODES, "UpgradeCodes", &c->upgrade_code_count);
+    c->downgrade_codes =
+        build_codes(s, PH_SEND_DOWNGRADE_CODES, "DowngradeCodes", &c->downgrade_code_count);
+}
+
 // All that a session shows of us: sessions are shared where it is the same.
 static uint64_t hash_identity(const struct send *s)
 {
@@ -624,6 +665,7 @@ static void build_one(struct send *s, struct trust_cache *cache, size_t *cached)
     build_credential(s);
     build_sources(s);
     build_limits(s);
+    build_error_policies(s);
     build_policy(s);
     build_identity(s);
     check_tls_rules(s);

@@ -62,6 +62,7 @@ enum ph_block_kind {
     X(MIN_FREE_SPACE, "MinFreeSpace", SHARE, "10%", 0, 0, NULL, IN_FORCE)                          \
     X(MEMORY_LIMIT, "MemoryLimit", SHARE, "50%", 0, 0, NULL, IN_FORCE)                             \
     X(CERTIFICATE_DIR, "CertificateDir", TEXT, "/etc/posthaste/certs", 0, 0, NULL, IN_FORCE)       \
+    X(TLS_CACHES, "TlsCaches", CHOICE, "on", 0, 0, "on|off", IN_FORCE)                             \
     X(POSTMASTER, "Postmaster", TEXT, "", 0, 0, NULL, IN_FORCE)                                    \
     X(USER, "User", TEXT, "", 0, 0, NULL, IN_FORCE)
 
@@ -145,6 +146,7 @@ enum ph_block_kind {
     X(TLS_GROUPS, "TlsGroups", TEXT, "?X25519MLKEM768:X25519:P-256", 0, 0, NULL, IN_FORCE)         \
     X(TLS_REQUIRE_GROUPS, "TlsRequireGroups", TEXT, "", 0, 0, NULL, LATER)                         \
     X(TLS_TRUST_ANCHORS, "TlsTrustAnchors", LIST, "system", 0, 0, NULL, IN_FORCE)                  \
+    X(TLS_INTERMEDIATES, "TlsIntermediates", LIST, "", 0, 0, NULL, IN_FORCE)                       \
     X(TLS_PINS, "TlsPins", LIST, "", 0, 0, NULL, IN_FORCE)                                         \
     X(TLS_USE_COMMON_NAME, "TlsUseCommonName", CHOICE, "never", 0, 0, "never|fallback|always",     \
       IN_FORCE)                                                                                    \
@@ -163,9 +165,9 @@ enum ph_block_kind {
     X(ACCEPT_DANE, "AcceptDane", BOOL, "false", 0, 0, NULL, IN_FORCE)                              \
     X(HOLD_WHEN_DISABLED, "HoldWhenDisabled", BOOL, "false", 0, 0, NULL, IN_FORCE)                 \
     X(ERROR_POLICIES, "ErrorPolicies", BITS, "Default", 0, 0,                                      \
-      "Default|DowngradeDnsFailures|DowngradeCustomFailures|UpgradeCustomFailures", LATER)         \
-    X(DOWNGRADE_CODES, "DowngradeCodes", LIST, "", 0, 0, NULL, LATER)                              \
-    X(UPGRADE_CODES, "UpgradeCodes", LIST, "", 0, 0, NULL, LATER)                                  \
+      "Default|DowngradeDnsFailures|DowngradeCustomFailures|UpgradeCustomFailures", IN_FORCE)      \
+    X(DOWNGRADE_CODES, "DowngradeCodes", LIST, "", 0, 0, NULL, IN_FORCE)                           \
+    X(UPGRADE_CODES, "UpgradeCodes", LIST, "", 0, 0, NULL, IN_FORCE)                               \
     X(PROTOCOL_LOGGING, "ProtocolLoggingLevel", CHOICE, "None", 0, 0, "None|Verbose", LATER)       \
     X(FRONTEND_PROXY, "FrontendProxyEnabled", BOOL, "false", 0, 0, NULL, NO_EFFECT)                \
     X(CLOUD_SERVICES, "CloudServicesMailEnabled", BOOL, "false", 0, 0, NULL, NO_EFFECT)            \

@@ -1,6 +1,7 @@
 // The snapshot: its life, and the answers it gives.
 #include "config/snapshot.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "config/snapshot_parts.h"
@@ -69,6 +70,37 @@ struct ph_tls_policy ph_config_policy(const struct ph_config *config,
     policy.domain_secure_misrouted = secure && !connector->domain_secure_enabled;
     policy.requiretls = requiretls;
     return policy;
+}
+
+// By its token, or by the reply code of a peer; a TLS refusal's code is ours and says nothing.
+static bool code_listed(const struct ph_str *list, size_t count, const struct ph_reason *reason)
+{
+    char code[8];
+
+    snprintf(code, sizeof(code), "%u", reason->code);
+    return listed(list, count, ph_str_from(ph_reason_token(reason->kind))) ||
+           (!ph_reason_is_tls(reason->kind) && listed(list, count, ph_str_from(code)));
+}
+
+void ph_config_apply_error_policies(const struct ph_send_connector *connector,
+                                    struct ph_reason *reason)
+{
+    bool permanent = ph_reason_is_permanent(reason);
+    bool dns =
+        reason->kind >= PH_REASON_DNS_FAILURE && reason->kind <= PH_REASON_DNS_TARGET_REFUSED;
+    unsigned policies = connector->error_policies;
+
+    if (!permanent && (policies & PH_ERROR_UPGRADE_CUSTOM) &&
+        code_listed(connector->upgrade_codes, connector->upgrade_code_count, reason)) {
+        reason->code = (uint16_t)(reason->code + 100);
+        reason->status.class = 5;
+    } else if (permanent && (((policies & PH_ERROR_DOWNGRADE_DNS) && dns) ||
+                             ((policies & PH_ERROR_DOWNGRADE_CUSTOM) &&
+                              code_listed(connector->downgrade_codes,
+                                          connector->downgrade_code_count, reason)))) {
+        reason->code = (uint16_t)(reason->code - 100);
+        reason->status.class = 4;
+    }
 }
 
 static bool host_matches(struct ph_str pattern, struct ph_str host)

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/endpoint.h"
+#include "base/reason.h"
 #include "base/str.h"
 #include "tls/policy.h"
 #include "tls/session.h"
@@ -150,7 +151,18 @@ struct ph_send_connector {
     // counts on. None: as the transient series.
     const uint64_t *retry_tls_ms;
     size_t retry_tls_count;
-    unsigned error_policies;
+    unsigned error_policies;            // enum ph_error_policy bits
+    const struct ph_str *upgrade_codes; // reason tokens or reply codes: fail at once
+    size_t upgrade_code_count;
+    const struct ph_str *downgrade_codes; // wait
+    size_t downgrade_code_count;
+};
+
+enum ph_error_policy { // of a SendConnector, bits
+    PH_ERROR_DEFAULT = 1,
+    PH_ERROR_DOWNGRADE_DNS = 2,
+    PH_ERROR_DOWNGRADE_CUSTOM = 4,
+    PH_ERROR_UPGRADE_CUSTOM = 8,
 };
 
 enum ph_site_gives { // which limits a Site block gives
@@ -204,6 +216,7 @@ struct ph_config {
     uint32_t workers; // as configured; 0: one per core
     enum ph_io_world io_world;
     bool durability_os;
+    bool tls_caches_off; // TlsCaches = off: every chain is verified, every handshake made in full
     uint64_t outcome_sync_delay_ms;
     uint64_t shutdown_timeout_ms;
     uint64_t spool_lock_timeout_ms;
@@ -246,6 +259,10 @@ void ph_config_release(struct ph_config *config); // NULL accepted
 struct ph_tls_policy ph_config_policy(const struct ph_config *config,
                                       const struct ph_send_connector *connector,
                                       struct ph_str domain, bool requiretls);
+// What the connector's ErrorPolicies make of a reason: a listed one that waits fails, and the other
+// way round. A refusal by TLS policy is upgraded only where its token is listed.
+void ph_config_apply_error_policies(const struct ph_send_connector *connector,
+                                    struct ph_reason *reason);
 // The limits in force for a site whose best host is `host`: Site block, connector, TransportConfig.
 // `out_source` (may be NULL) says which won.
 struct ph_limits ph_config_limits(const struct ph_config *config,

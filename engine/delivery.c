@@ -447,6 +447,7 @@ static bool conclude_answer(struct ph_worker *worker, struct ph_dispatch *dispat
         break;
     case PH_RECIPIENT_REFUSED:
         reason = reason_of_answer(dispatch, answer);
+        ph_config_apply_error_policies(dispatch->queue->connector, &reason);
         if (ph_reason_is_permanent(&reason)) {
             *out_item = (struct ph_bounce_item){.which = which, .reason = reason};
             return true;
@@ -497,13 +498,30 @@ static void conclude_done(struct ph_worker *worker, struct ph_dispatch *dispatch
     free(items);
 }
 
+static void conclude_whole(struct ph_worker *worker, struct ph_dispatch *dispatch)
+{
+    struct ph_bounce_item *items = ph_alloc(dispatch->recipient_count * sizeof(*items));
+
+    for (uint32_t i = 0; i < dispatch->recipient_count; i++) {
+        items[i] = (struct ph_bounce_item){.which = i, .reason = dispatch->reason};
+    }
+    fail_recipients(worker, dispatch, items, dispatch->recipient_count);
+    free(items);
+}
+
 // No host would have it, by policy or for want of an answer: its recipients go back to their queue,
 // which waits (refused) or whose site does (unreachable).
 static void conclude_refused(struct ph_worker *worker, struct ph_dispatch *dispatch)
 {
     struct ph_queue *queue = dispatch->queue;
-    struct ph_reason reason = dispatch->reason;
+    struct ph_reason reason;
 
+    ph_config_apply_error_policies(queue->connector, &dispatch->reason);
+    if (ph_reason_is_permanent(&dispatch->reason)) {
+        conclude_whole(worker, dispatch);
+        return;
+    }
+    reason = dispatch->reason;
     if (dispatch->result == PH_DISPATCH_REFUSED) {
         ph_queue_backoff(queue, &reason);
     } else {
@@ -525,17 +543,6 @@ static void conclude_refused(struct ph_worker *worker, struct ph_dispatch *dispa
                                 queue->next_retry_ms);
         put_back(worker, dispatch, i);
     }
-}
-
-static void conclude_whole(struct ph_worker *worker, struct ph_dispatch *dispatch)
-{
-    struct ph_bounce_item *items = ph_alloc(dispatch->recipient_count * sizeof(*items));
-
-    for (uint32_t i = 0; i < dispatch->recipient_count; i++) {
-        items[i] = (struct ph_bounce_item){.which = i, .reason = dispatch->reason};
-    }
-    fail_recipients(worker, dispatch, items, dispatch->recipient_count);
-    free(items);
 }
 
 static void conclude_delay(struct ph_worker *worker, struct ph_dispatch *dispatch)

@@ -213,10 +213,13 @@ static void conclude(struct ph_lookup *lookup)
         if (lookup->host_count > 0) {
             queue->policy.mx_secure = !lookup->insecure;
             ph_queue_routed(queue, make_spec(lookup), (uint64_t)ttl_s * 1000);
-        } else if (ph_reason_is_permanent(&lookup->reason)) {
-            ph_queue_fail_all(queue, &lookup->reason);
         } else {
-            ph_queue_backoff(queue, &lookup->reason);
+            ph_config_apply_error_policies(queue->connector, &lookup->reason);
+            if (ph_reason_is_permanent(&lookup->reason)) {
+                ph_queue_fail_all(queue, &lookup->reason);
+            } else {
+                ph_queue_backoff(queue, &lookup->reason);
+            }
         }
     }
     free(lookup->hosts);
