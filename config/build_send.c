@@ -578,21 +578,23 @@ static void build_limits(struct send *s)
     s->c->retry_tls_count = v[PH_SEND_RETRY_TLS].word_count;
 }
 
-// A list of reason tokens ("cert-expired") and reply codes ("450").
+// A list of reason tokens ("cert-expired"), reply codes ("450") and status codes ("4.2.2").
 static const struct ph_str *build_codes(struct send *s, size_t key, const char *name,
                                         size_t *out_count)
 {
     const struct ph_value *value = &s->v[key];
 
     for (size_t i = 0; i < value->word_count; i++) {
-        enum ph_reason_kind unused;
+        struct ph_str text = value->words[i];
+        enum ph_reason_kind kind;
+        struct ph_status status;
         uint64_t code;
 
-        if (!ph_reason_kind_from_token(value->words[i], &unused) &&
-            (!ph_str_to_u64(value->words[i], &code) || code < 400 || code > 599)) {
+        if (!ph_reason_kind_from_token(text, &kind) && !ph_status_parse(&text, &status) &&
+            (!ph_str_to_u64(text, &code) || code < 400 || code > 599)) {
             ph_build_error(s->b, value->at, "C17", name,
-                           "\"%.*s\" is neither a reason nor a reply code; write "
-                           "\"cert-expired\" or \"450\"",
+                           "\"%.*s\" is neither a reason nor a reply's code; write "
+                           "\"cert-expired\", \"450\" or \"4.2.2\"",
                            PH_STR_ARG(value->words[i]));
         }
     }

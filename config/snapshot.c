@@ -72,14 +72,17 @@ struct ph_tls_policy ph_config_policy(const struct ph_config *config,
     return policy;
 }
 
-// By its token, or by the reply code of a peer; a TLS refusal's code is ours and says nothing.
+// By its token, or by the codes of a peer's reply; a TLS refusal's codes are ours and say nothing.
 static bool code_listed(const struct ph_str *list, size_t count, const struct ph_reason *reason)
 {
     char code[8];
+    char status[PH_STATUS_TEXT_MAX];
 
     snprintf(code, sizeof(code), "%u", reason->code);
+    ph_status_format(reason->status, status);
     return listed(list, count, ph_str_from(ph_reason_token(reason->kind))) ||
-           (!ph_reason_is_tls(reason->kind) && listed(list, count, ph_str_from(code)));
+           (!ph_reason_is_tls(reason->kind) &&
+            (listed(list, count, ph_str_from(code)) || listed(list, count, ph_str_from(status))));
 }
 
 void ph_config_apply_error_policies(const struct ph_send_connector *connector,

@@ -196,6 +196,8 @@ static void resolve_next_host(struct ph_connection *c)
     static const enum ph_rrtype types[2] = {PH_RRTYPE_AAAA, PH_RRTYPE_A};
 
     c->state = PH_CONNECTION_RESOLVE;
+    c->close_requested = false; // the last host's session is closed by now
+    c->close_issued = false;
     if (c->order_next == c->order_count || c->tries >= PH_CONNECTION_TRIES_MAX) {
         end(c);
         return;

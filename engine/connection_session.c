@@ -29,7 +29,6 @@ void ph_connection_greet(struct ph_connection *c)
         .session_id = c->session_id,
         .hostname = connector->fqdn,
         .force_helo = connector->force_helo,
-        .helo_allowed = !ph_connection_demands_tls(c),
     });
     c->plain_facts = ph_tls_facts_plaintext(c->session_id, false);
     c->waiting_for = PH_CLIENT_WAIT_NONE;

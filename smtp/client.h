@@ -91,7 +91,6 @@ struct ph_client_options {
     uint64_t session_id;    // clearances are bound to it
     struct ph_str hostname; // for EHLO; borrowed
     bool force_helo;
-    bool helo_allowed; // EHLO refused with 5xx: try HELO (never under forced TLS)
 };
 
 struct ph_client; // opaque, heap

@@ -254,9 +254,9 @@ Resolver {{ Port = {self.port} AllowedDestinations = {{"127.0.0.0/8"}}
                 wrong.append("its RCPT was said")
             if "text" in wanted.also and wanted.also["text"] not in event.get("text", ""):
                 wrong.append(f"the sentence lacks \"{wanted.also['text']}\": {event.get('text')}")
-        for key, field in (("verified", "verified_by"), ("revocation", "revocation"), ("would", "would_defer")):
-            if key in wanted.also and event.get(field) != wanted.also[key]:
-                wrong.append(f"{field} is {event.get(field)}")
+        said = {"verified": event.get("verified_by"), "revocation": event.get("revocation"),
+                "would": event.get("would_defer", {}).get("reason")}
+        wrong += [f"{key} is {said[key]}" for key in said if key in wanted.also and said[key] != wanted.also[key]]
         if "attempts" in wanted.also:
             tried = self.log.of(address, ("attempt",))
             if len(tried) != int(wanted.also["attempts"]):

@@ -124,6 +124,8 @@ class Conversation:
             self.send("235 2.7.0 ok\r\n")
         elif verb == "RCPT" and "rcpt" in self.script:
             self.send(f"{self.script['rcpt']} 5.1.1 no such user\r\n")
+        elif verb == "DATA" and "rcpt" in self.script:
+            self.send("554 5.5.1 no valid recipients\r\n")
         elif verb == "DATA":
             self.send("354 go\r\n")
             return self.data()

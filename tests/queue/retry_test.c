@@ -13,7 +13,8 @@ static const struct ph_retry_intervals defaults = {
     .message_ms = 15 * MINUTE,
 };
 
-// EXCHANGE semantics 4: minutes of the attempts after a first failure at minute 0.
+// EXCHANGE semantics 4: minutes of the attempts after a first failure at minute 0. The middle one
+// is row 125 of the truth table.
 Test(retry, series_of_exchange)
 {
     static const struct {

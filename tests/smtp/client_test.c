@@ -112,8 +112,8 @@ static size_t reply_len(struct ph_str text)
 // Runs a script, its replies fed `step` bytes at a time.
 static void run(const struct script *script, size_t step, size_t row)
 {
-    struct ph_client *client = ph_client_create(&(struct ph_client_options){
-        .session_id = SESSION, .hostname = PH_STR("me.test"), .helo_allowed = true});
+    struct ph_client *client = ph_client_create(
+        &(struct ph_client_options){.session_id = SESSION, .hostname = PH_STR("me.test")});
     struct ph_buf sent = {0};
     struct ph_buf in = {0};
     struct ph_buf script_text = {0};
