@@ -60,7 +60,7 @@ def floor_run(messages, size, connections, latency=0):
         return {"cpu": used / messages * 1000, "rate": messages / took, "per_write": messages / int(words[3])}
 
 
-def daemon_run(scenario, messages, options):
+def daemon_run(scenario, messages, options, started=lambda daemon: None):
     size, latency = scenario.get("size", 4096), scenario.get("latency", 0)
     lines, modulo = lines_of(scenario)
     with Lab() as lab:
@@ -72,6 +72,7 @@ def daemon_run(scenario, messages, options):
             connector += " " + TLS.format(names='"*.sites.test"', root=lab.path / "root.pem")
         drain = lab.drain(port, **drain_options)
         daemon = Daemon(lab, port, lines, connector, workers=options.workers, durability=options.durability)
+        started(daemon)
         drain_before, before, began = own_cpu_seconds(drain.pid), daemon.cpu(), time.monotonic()
         feed_cpu, fed = lab.feed(daemon.listening, messages=messages, size=size, connections=options.connections,
                                  recipient="u@d#.test", modulo=modulo)
