@@ -259,6 +259,23 @@ def c_program(name, **options):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def collected(name, options):
+    """Instructions in the functions measured_* of one run under callgrind."""
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=measured_*",
+               str(BUILD / f"bench-{name}")] + arguments(options)
+    done = subprocess.run(command, capture_output=True, text=True)
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    if done.returncode != 0 or not found:
+        raise RuntimeError(f"callgrind of bench-{name}: {done.stderr[-500:]}")
+    return int(found.group(1))
+
+
+def instructions_per_round(name, rounds=(3, 13), **options):
+    """What one more round costs: what is done once falls out."""
+    few, many = (collected(name, {**options, "rounds": count}) for count in rounds)
+    return (many - few) / (rounds[1] - rounds[0])
+
+
 def prepare():
     """As many open files as there may be, and an end that still ends what was begun."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -1,0 +1,53 @@
+#!/usr/bin/env python3
+"""The client's side of a handshake, from ClientHello to facts and verdict: the engine over bare BoringSSL,
+both in memory against the same server. Time is the thread's CPU, the median over rounds that alternate between the two;
+instructions are callgrind's, where valgrind is there."""
+import shutil
+
+from lab import Runs, c_program, instructions_per_round, options_parser, prepare, save, table
+
+MODES = ("full", "cached", "resumed")
+
+
+def cell(key, certs, mode, options):
+    figures = {"engine": Runs(), "bare": Runs()}
+    for _ in range(options.runs):
+        for line in c_program("handshake", key=key, certs=certs, mode=mode, rounds=options.rounds):
+            figures[line["side"]].add(line["cpu_ns"] / 1000)
+            calls = f"{line['sends']}+{line['receives']}"
+    result = {"key": key, "certs": certs, "mode": mode, "calls": calls,
+              "engine_us": figures["engine"].median(), "bare_us": figures["bare"].median()}
+    if options.callgrind and shutil.which("valgrind") and certs in (2, options.callgrind):
+        for side in figures:
+            result[f"{side}_instructions"] = instructions_per_round("handshake", key=key, certs=certs, mode=mode,
+                                                                    side=side)
+    return result
+
+
+def main():
+    prepare()
+    options = options_parser(__doc__, rounds=150, runs=3, callgrind=2).parse_args()
+    cells, rows, full = [], [], {}
+    for key in ("ecdsa", "rsa"):
+        for certs in (1, 2, 3):
+            for mode in MODES:
+                c = cell(key, certs, mode, options)
+                cells.append(c)
+                if mode == "full":
+                    full = c
+                instructions = [c.get("engine_instructions"), c.get("bare_instructions")]
+                rows.append([f"{key}, {certs} certificate(s), {mode}", f"{c['engine_us'] / c['bare_us']:.2f}",
+                             f"{instructions[0] / instructions[1]:.2f}" if instructions[0] else "",
+                             f"{c['engine_us'] / full['engine_us']:.2f}", f"{c['engine_us']:.0f}",
+                             f"{c['bare_us']:.0f}", f"{instructions[0] / 1e6:.2f}" if instructions[0] else "",
+                             c["calls"]])
+    table("handshake: the engine's client against bare BoringSSL, in memory (no durable writes; TLS 1.3)",
+          ["handshake", "engine/bare CPU", "engine/bare instr.", "of full", "engine us", "bare us", "engine Minstr.",
+           "sends+receives"], rows,
+          "`of full`: this line's engine CPU over the full handshake's of the same certificates. sends+receives:\n"
+          "flights on a socket, the same for both. Bare `cached` takes any chain unseen: it can't be undercut.")
+    save("handshake", {"options": vars(options), "cells": cells})
+
+
+if __name__ == "__main__":
+    main()
