@@ -78,7 +78,7 @@ static bool pss_is_strong(const X509_ALGOR *algorithm)
     return nid == NID_sha256 || nid == NID_sha384 || nid == NID_sha512;
 }
 
-static const char *signature_weakness(const X509_ALGOR *algorithm)
+const char *ph_algorithm_weakness(const X509_ALGOR *algorithm)
 {
     const ASN1_OBJECT *object;
     const char *weakness = NULL;
@@ -115,13 +115,5 @@ const char *ph_algorithm_signature_weakness(const X509 *x509)
     const X509_ALGOR *algorithm = NULL;
 
     X509_get0_signature(NULL, &algorithm, x509);
-    return signature_weakness(algorithm);
-}
-
-const char *ph_algorithm_crl_weakness(const X509_CRL *crl)
-{
-    const X509_ALGOR *algorithm = NULL;
-
-    X509_CRL_get0_signature(crl, NULL, &algorithm);
-    return signature_weakness(algorithm) != NULL ? "has a weak signature" : NULL;
+    return ph_algorithm_weakness(algorithm);
 }

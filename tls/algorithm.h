@@ -12,4 +12,4 @@
 const char *ph_algorithm_key_weakness(X509 *x509);
 // Of the signature on it. Not for trust anchors: nobody relies on theirs.
 const char *ph_algorithm_signature_weakness(const X509 *x509);
-const char *ph_algorithm_crl_weakness(const X509_CRL *crl);
+const char *ph_algorithm_weakness(const X509_ALGOR *algorithm);

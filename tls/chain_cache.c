@@ -24,8 +24,8 @@ struct verdict_key {
 struct verdict_entry {
     struct verdict_key key;
     struct ph_chain_verdict verdict;
-    int64_t from_s;  // holds from here …
-    int64_t until_s; // … to before here
+    struct ph_window window; // holds from `from_s` to before `until_s`
+    uint64_t marks[PH_WINDOW_ISSUERS_MAX];
     TAILQ_ENTRY(verdict_entry) by_use;
     UT_hash_handle hh;
 };
@@ -120,12 +120,18 @@ static struct verdict_entry *find_verdict(struct ph_chain_cache *cache,
 
 struct ph_chain_verdict *ph_chain_cache_verdict(struct ph_chain_cache *cache,
                                                 const uint8_t hash[PH_SHA256_BYTES],
-                                                uint64_t trust_id, int64_t now_s)
+                                                uint64_t trust_id, int64_t now_s,
+                                                const struct ph_crls *crls)
 {
     struct verdict_entry *entry = find_verdict(cache, hash, trust_id);
 
-    if (entry == NULL || now_s < entry->from_s || now_s >= entry->until_s) {
+    if (entry == NULL || now_s < entry->window.from_s || now_s >= entry->window.until_s) {
         return NULL;
+    }
+    for (uint32_t i = 0; i < entry->window.issuer_count; i++) {
+        if (ph_crls_mark(crls, entry->window.issuers[i]) != entry->marks[i]) {
+            return NULL;
+        }
     }
     TAILQ_REMOVE(&cache->verdicts_by_use, entry, by_use);
     TAILQ_INSERT_HEAD(&cache->verdicts_by_use, entry, by_use);
@@ -134,11 +140,11 @@ struct ph_chain_verdict *ph_chain_cache_verdict(struct ph_chain_cache *cache,
 
 void ph_chain_cache_put_verdict(struct ph_chain_cache *cache,
                                 const struct ph_chain_verdict *verdict,
-                                const struct ph_window *window)
+                                const struct ph_window *window, const struct ph_crls *crls)
 {
     struct verdict_entry *entry;
 
-    if (cache->entries_max == 0) {
+    if (cache->entries_max == 0 || window->issuer_count > PH_WINDOW_ISSUERS_MAX) {
         return;
     }
     entry = find_verdict(cache, verdict->chain_hash, verdict->trust_id);
@@ -153,8 +159,10 @@ void ph_chain_cache_put_verdict(struct ph_chain_cache *cache,
     entry->key.trust_id = verdict->trust_id;
     entry->verdict = *verdict;
     entry->verdict.cached = true;
-    entry->from_s = window->from_s;
-    entry->until_s = window->until_s;
+    entry->window = *window;
+    for (uint32_t i = 0; i < window->issuer_count; i++) {
+        entry->marks[i] = ph_crls_mark(crls, window->issuers[i]);
+    }
     HASH_ADD(hh, cache->verdicts, key, sizeof(entry->key), entry);
     TAILQ_INSERT_HEAD(&cache->verdicts_by_use, entry, by_use);
 }

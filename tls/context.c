@@ -43,10 +43,19 @@ void ph_tls_context_destroy(struct ph_tls_context *context)
     if (context != NULL) {
         ph_tickets_destroy(context->tickets);
         ph_chain_cache_destroy(context->cache);
+        ph_crls_release(context->crls);
         SSL_CTX_free(context->client);
         ph_chain_pool_release(context->pool);
         free(context);
     }
+}
+
+void ph_tls_context_set_crls(struct ph_tls_context *context, struct ph_crls *crls)
+{
+    struct ph_crls *old = context->crls;
+
+    context->crls = crls != NULL ? ph_crls_retain(crls) : NULL;
+    ph_crls_release(old);
 }
 
 void ph_tls_context_forget(struct ph_tls_context *context, struct ph_str resumption_key)

@@ -16,6 +16,7 @@ struct ph_tls_context {
     struct ph_chain_pool *pool;
     struct ph_chain_cache *cache;
     struct ph_tickets *tickets;
+    struct ph_crls *crls;            // one reference; NULL: none but the trust stores' own
     struct ph_chain_verdict verdict; // the last that was made here: what ph_verify_chain lends
     struct ph_verify_stats stats;
 };

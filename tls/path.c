@@ -326,6 +326,7 @@ static void judge_revocation(struct search *search, const STACK_OF(X509) * chain
         .path = path,
         .count = sk_X509_num(chain),
         .trust = search->request->trust,
+        .crls = search->request->crls,
         .staple = search->request->staple,
         .window = search->request->window,
     };

@@ -26,9 +26,10 @@ struct ph_path_request {
     X509 *const *presented; // [0]: the leaf; others in any order
     size_t presented_count; // at least 1
     const struct ph_trust *trust;
-    size_t intermediates_max; // at most PH_PATH_INTERMEDIATES_LIMIT
-    struct ph_str staple;     // OCSP response about the leaf, or empty
-    struct ph_window *window; // gets the dates that the result depends on
+    const struct ph_crls *crls; // beside the store's own; NULL: none
+    size_t intermediates_max;   // at most PH_PATH_INTERMEDIATES_LIMIT
+    struct ph_str staple;       // OCSP response about the leaf, or empty
+    struct ph_window *window;   // gets the dates that the result depends on
 };
 
 struct ph_path_result {

@@ -11,6 +11,8 @@
 #include "tls/asn1.h"
 #include "tls/ocsp.h"
 
+#define PH_REVOCATION_CRLS_MAX 16 // of one issuer that can be gone by; ours
+
 // One certificate's answer.
 struct finding {
     enum ph_revocation status;
@@ -137,53 +139,75 @@ static const char *crl_problem(const struct ph_crl *crl, X509 *x509, X509 *issue
     if (problem == NULL && (X509_get_key_usage(issuer) & X509v3_KU_CRL_SIGN) == 0) {
         problem = "comes from an issuer that may not sign CRLs";
     }
-    if (problem == NULL) {
-        EVP_PKEY *key = X509_get_pubkey(issuer);
-
-        if (key == NULL || X509_CRL_verify(crl->crl, key) != 1) {
-            problem = "is not signed by the issuer";
-        }
-        EVP_PKEY_free(key);
+    if (problem == NULL && !ph_crl_is_signed_by(crl, issuer)) {
+        problem = "is not signed by the issuer";
     }
     return problem;
 }
 
-static bool lists(const struct ph_crl *crl, X509 *x509)
-{
-    X509_REVOKED *entry = NULL;
-
-    return X509_CRL_get0_by_cert(crl->crl, &entry, x509) == 1;
-}
-
 // What the CRLs of the issuer's name say, taken together.
 struct crl_search {
+    const struct ph_crl *usable[PH_REVOCATION_CRLS_MAX];
+    size_t usable_count;
     bool fresh;            // one that can be gone by says "not revoked"
     bool revoked_by_fresh; // one that can be gone by lists it
     bool revoked_by_stale; // one that is out of date lists it
     const char *problem;   // of one that can't be gone by
 };
 
-static void look_into(struct crl_search *found, const struct ph_crl *crl, X509 *x509, X509 *issuer,
-                      struct ph_window *window)
+// Those that can be gone by; `crls` may be NULL.
+static void collect(struct crl_search *found, const struct ph_crls *crls, X509 *x509, X509 *issuer,
+                    struct ph_window *window)
 {
-    const char *problem = crl_problem(crl, x509, issuer);
-    bool listed = problem == NULL && lists(crl, x509);
+    const struct ph_crl *crl;
+    size_t at = 0;
 
-    if (problem == NULL) {
-        ph_window_note(window, crl->this_update_s);
-        ph_window_note(window, crl->next_update_s);
+    while ((crl = ph_crls_next(crls, X509_get_issuer_name(x509), &at)) != NULL) {
+        const char *problem = crl_problem(crl, x509, issuer);
+
+        if (problem == NULL) {
+            ph_window_note(window, crl->this_update_s);
+            ph_window_note(window, crl->next_update_s);
+            if (window->now_s < crl->this_update_s) {
+                problem = "is not yet valid";
+            } else if (found->usable_count == PH_REVOCATION_CRLS_MAX) {
+                problem = "is one of too many";
+            }
+        }
+        if (problem != NULL) {
+            found->problem = problem;
+        } else {
+            found->usable[found->usable_count++] = crl;
+        }
     }
-    if (problem != NULL) {
-        found->problem = problem;
-    } else if (window->now_s < crl->this_update_s) {
-        found->problem = "is not yet valid";
-    } else if (window->now_s >= crl->next_update_s) {
-        found->problem = "is out of date";
-        found->revoked_by_stale = found->revoked_by_stale || listed;
-    } else if (listed) {
-        found->revoked_by_fresh = true;
-    } else {
-        found->fresh = true;
+}
+
+// A newer list of the same scope takes its place.
+static bool is_superseded(const struct crl_search *found, const struct ph_crl *crl)
+{
+    bool superseded = false;
+
+    for (size_t i = 0; !superseded && i < found->usable_count; i++) {
+        superseded = found->usable[i]->this_update_s > crl->this_update_s &&
+                     ph_str_eq(found->usable[i]->scope, crl->scope);
+    }
+    return superseded;
+}
+
+static void look_into(struct crl_search *found, X509 *x509, const struct ph_window *window)
+{
+    for (size_t i = 0; i < found->usable_count; i++) {
+        const struct ph_crl *crl = found->usable[i];
+        bool listed = !is_superseded(found, crl) && ph_crl_lists(crl, x509);
+
+        if (window->now_s >= crl->next_update_s) {
+            found->problem = "is out of date";
+            found->revoked_by_stale = found->revoked_by_stale || listed;
+        } else if (listed) {
+            found->revoked_by_fresh = true;
+        } else {
+            found->fresh = true;
+        }
     }
 }
 
@@ -199,13 +223,13 @@ static struct finding check_crls(const struct ph_revocation_question *question, 
     struct crl_search found = {.fresh = false};
     struct finding finding = {.status = PH_REVOCATION_GOOD};
 
-    for (size_t i = 0; i < question->trust->crl_count; i++) {
-        const struct ph_crl *crl = &question->trust->crls[i];
-
-        if (X509_NAME_cmp(X509_CRL_get_issuer(crl->crl), X509_get_issuer_name(x509)) == 0) {
-            look_into(&found, crl, x509, question->path[at + 1], question->window);
-        }
+    collect(&found, question->trust->crls, x509, question->path[at + 1], question->window);
+    if (question->trust->revocation_source) {
+        ph_window_note_issuer(question->window,
+                              (uint32_t)X509_NAME_hash(X509_get_issuer_name(x509)));
+        collect(&found, question->crls, x509, question->path[at + 1], question->window);
     }
+    look_into(&found, x509, question->window);
     // A list that was once signed and names it still says more than nothing, unless a newer one
     // took the entry back (certificateHold).
     if (found.revoked_by_fresh || (found.revoked_by_stale && !found.fresh)) {

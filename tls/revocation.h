@@ -15,8 +15,9 @@ struct ph_revocation_question {
     X509 *const *path; // leaf … trust anchor
     size_t count;
     const struct ph_trust *trust;
-    struct ph_str staple;     // DER OCSP response about the leaf; empty: none
-    struct ph_window *window; // gets the dates that the answer depends on
+    const struct ph_crls *crls; // beside the store's own, where it has a source; NULL: none
+    struct ph_str staple;       // DER OCSP response about the leaf; empty: none
+    struct ph_window *window;   // gets the dates that the answer depends on
 };
 
 #define PH_REVOCATION_DETAIL_MAX 128

@@ -28,6 +28,10 @@ struct ph_tls_context_options {
 
 struct ph_tls_context *ph_tls_context_create(const struct ph_tls_context_options *options);
 void ph_tls_context_destroy(struct ph_tls_context *context); // after its sessions
+// CRLs beside those of the trust stores, for stores that have a source of revocation: from now on
+// verdicts are made with these. A reference is taken; NULL: none.
+struct ph_crls;
+void ph_tls_context_set_crls(struct ph_tls_context *context, struct ph_crls *crls);
 // Drops the tickets under a key: after their facts were refused, the next handshake is a full one.
 void ph_tls_context_forget(struct ph_tls_context *context, struct ph_str resumption_key);
 

@@ -7,8 +7,6 @@
 #include <openssl/err.h>
 
 #include "base/check.h"
-#include "tls/algorithm.h"
-#include "tls/asn1.h"
 #include "tls/pem.h"
 
 #define PH_TRUST_BLOCKS_MAX 100000                 // PEM blocks of one text; ours
@@ -21,6 +19,7 @@ typedef bool take_block(struct ph_trust *trust, struct ph_str der);
 static bool take_anchor(struct ph_trust *trust, struct ph_str der);
 static bool take_intermediate(struct ph_trust *trust, struct ph_str der);
 static bool take_crl(struct ph_trust *trust, struct ph_str der);
+static void free_loading(struct ph_trust *trust);
 static bool read_blocks(struct ph_trust *trust, struct ph_str text, const char *what, bool crls,
                         take_block *take, struct ph_buf *error);
 
@@ -43,7 +42,8 @@ struct ph_trust *ph_trust_create(const struct ph_trust_options *options, struct 
 {
     struct ph_trust *trust = ph_trust_create_empty();
 
-    trust->revocation_source = options->revocation_source;
+    trust->revocation_source = options->revocation_source || options->revocation_fetch;
+    trust->revocation_fetch = options->revocation_fetch;
     if (!read_blocks(trust, options->anchors_pem, "trust anchor", false, take_anchor, error) ||
         !read_blocks(trust, options->intermediates_pem, "intermediate", false, take_intermediate,
                      error) ||
@@ -51,7 +51,19 @@ struct ph_trust *ph_trust_create(const struct ph_trust_options *options, struct 
         ph_trust_release(trust);
         return NULL;
     }
+    trust->crls = ph_crls_create(trust->loading, trust->loading_count);
+    free_loading(trust);
     return trust;
+}
+
+static void free_loading(struct ph_trust *trust)
+{
+    for (size_t i = 0; i < trust->loading_count; i++) {
+        ph_crl_release(trust->loading[i]);
+    }
+    free(trust->loading);
+    trust->loading = NULL;
+    trust->loading_count = 0;
 }
 
 struct ph_trust *ph_trust_retain(struct ph_trust *trust)
@@ -72,14 +84,16 @@ void ph_trust_release(struct ph_trust *trust)
     for (size_t i = 0; i < trust->intermediate_count; i++) {
         X509_free(trust->intermediates[i]);
     }
-    for (size_t i = 0; i < trust->crl_count; i++) {
-        ISSUING_DIST_POINT_free(trust->crls[i].distribution_point);
-        X509_CRL_free(trust->crls[i].crl);
-    }
+    free_loading(trust);
+    ph_crls_release(trust->crls);
     free(trust->anchors);
     free(trust->intermediates);
-    free(trust->crls);
     free(trust);
+}
+
+bool ph_trust_fetches(const struct ph_trust *trust)
+{
+    return trust->revocation_fetch;
 }
 
 uint64_t ph_trust_id(const struct ph_trust *trust)
@@ -194,86 +208,15 @@ static bool take_intermediate(struct ph_trust *trust, struct ph_str der)
     return x509 != NULL;
 }
 
-// --- CRLs
-// -----------------------------------------------------------------------------------------------
-
-static bool has_unknown_critical(const STACK_OF(X509_EXTENSION) * extensions, int known_nid)
-{
-    bool unknown = false;
-
-    for (int i = 0; !unknown && i < X509v3_get_ext_count(extensions); i++) {
-        X509_EXTENSION *extension = X509v3_get_ext(extensions, i);
-
-        unknown = X509_EXTENSION_get_critical(extension) &&
-                  OBJ_obj2nid(X509_EXTENSION_get_object(extension)) != known_nid;
-    }
-    return unknown;
-}
-
-static bool has_unknown_entry(X509_CRL *crl)
-{
-    const STACK_OF(X509_REVOKED) *entries = X509_CRL_get_REVOKED(crl);
-    bool unknown = false;
-
-    for (size_t i = 0; !unknown && entries != NULL && i < sk_X509_REVOKED_num(entries); i++) {
-        const STACK_OF(X509_EXTENSION) *extensions =
-            X509_REVOKED_get0_extensions(sk_X509_REVOKED_value(entries, i));
-
-        unknown = extensions != NULL && has_unknown_critical(extensions, NID_crl_reason);
-    }
-    return unknown;
-}
-
-// RFC 5280 §5.2, §6.3.3: what we can't read in full says nothing for certain.
-static const char *why_unusable(const struct ph_crl *crl)
-{
-    const STACK_OF(X509_EXTENSION) *extensions = X509_CRL_get0_extensions(crl->crl);
-    const ISSUING_DIST_POINT *point = crl->distribution_point;
-    const char *why = NULL;
-
-    if (crl->this_update_s == INT64_MAX || crl->next_update_s == INT64_MIN) {
-        why = "has no usable dates";
-    } else if (extensions != NULL &&
-               has_unknown_critical(extensions, NID_issuing_distribution_point)) {
-        why = X509_CRL_get_ext_by_NID(crl->crl, NID_delta_crl, -1) >= 0
-                  ? "is a delta CRL"
-                  : "has an unknown critical extension";
-    } else if (X509_CRL_get_ext_by_NID(crl->crl, NID_delta_crl, -1) >= 0) {
-        why = "is a delta CRL";
-    } else if (X509_CRL_get_ext_by_NID(crl->crl, NID_issuing_distribution_point, -1) >= 0 &&
-               point == NULL) {
-        why = "has an unreadable issuing distribution point";
-    } else if (point != NULL && point->indirectCRL > 0) {
-        why = "is an indirect CRL";
-    } else if (point != NULL && (point->onlysomereasons != NULL || point->onlyattr > 0)) {
-        why = "covers some reasons or attributes only";
-    } else if (has_unknown_entry(crl->crl)) {
-        why = "has an entry with an unknown critical extension";
-    } else if (ph_algorithm_crl_weakness(crl->crl) != NULL) {
-        why = ph_algorithm_crl_weakness(crl->crl);
-    }
-    return why;
-}
-
 static bool take_crl(struct ph_trust *trust, struct ph_str der)
 {
-    const uint8_t *at = (const uint8_t *)der.data;
-    struct ph_crl crl = {.crl = d2i_X509_CRL(NULL, &at, (long)der.len)};
+    struct ph_buf unused = {0};
+    struct ph_crl *crl = ph_crl_parse(der, &unused);
 
-    if (crl.crl == NULL || at != (const uint8_t *)der.data + der.len) {
-        X509_CRL_free(crl.crl);
-        return false;
+    ph_buf_deinit(&unused);
+    if (crl != NULL) {
+        trust->loading = grown(trust->loading, trust->loading_count, sizeof(*trust->loading));
+        trust->loading[trust->loading_count++] = crl;
     }
-    if (!ph_asn1_time_to_s(X509_CRL_get0_lastUpdate(crl.crl), &crl.this_update_s)) {
-        crl.this_update_s = INT64_MAX;
-    }
-    if (!ph_asn1_time_to_s(X509_CRL_get0_nextUpdate(crl.crl), &crl.next_update_s)) {
-        crl.next_update_s = INT64_MIN; // RFC 5280 §5.1.2.5 demands one
-    }
-    crl.distribution_point =
-        X509_CRL_get_ext_d2i(crl.crl, NID_issuing_distribution_point, NULL, NULL);
-    crl.unusable = why_unusable(&crl);
-    trust->crls = grown(trust->crls, trust->crl_count, sizeof(*trust->crls));
-    trust->crls[trust->crl_count++] = crl;
-    return true;
+    return crl != NULL;
 }

@@ -16,12 +16,14 @@ struct ph_trust_options {
     struct ph_str intermediates_pem; // PEM text of untrusted ones that may complete a chain
     struct ph_str crls_pem;          // PEM (or concatenated PEM) of CRLs
     bool revocation_source;          // a source is configured: unknown is then UNKNOWN
+    bool revocation_fetch;           // CRLs are fetched by distribution point: a source too
 };
 
 // NULL, with a sentence in `error`, when a PEM block can't be parsed.
 struct ph_trust *ph_trust_create(const struct ph_trust_options *options, struct ph_buf *error);
 struct ph_trust *ph_trust_retain(struct ph_trust *trust);
 void ph_trust_release(struct ph_trust *trust);
+bool ph_trust_fetches(const struct ph_trust *trust);
 uint64_t ph_trust_id(const struct ph_trust *trust); // never used twice in a process
 // Reads the system's bundle (/etc/ssl/certs/ca-certificates.crt) into `out_pem`.
 PH_MUST_CHECK bool ph_trust_read_system(struct ph_buf *out_pem, struct ph_buf *error);

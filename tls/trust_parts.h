@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "tls/boringssl.h"
+#include "tls/crls.h"
 #include "tls/trust.h"
 
 #include <openssl/x509.h>
@@ -17,14 +18,6 @@ struct ph_anchor {
     X509_STORE *store; // holds this one only: X509_verify_cert can't wander to another
 };
 
-struct ph_crl {
-    X509_CRL *crl;
-    int64_t this_update_s;
-    int64_t next_update_s;
-    const char *unusable;                   // why it can't be gone by; NULL: it can
-    ISSUING_DIST_POINT *distribution_point; // NULL: covers all its issuer's certificates
-};
-
 struct ph_trust {
     _Atomic uint32_t references;
     uint64_t id;
@@ -32,9 +25,11 @@ struct ph_trust {
     size_t anchor_count;
     X509 **intermediates;
     size_t intermediate_count;
-    struct ph_crl *crls;
-    size_t crl_count;
+    struct ph_crl **loading; // CRLs, while it is made
+    size_t loading_count;
+    struct ph_crls *crls; // what it was made with; others come with the question
     bool revocation_source;
+    bool revocation_fetch;
 };
 
 // For tls/dane: a store of its own for one judgement. No anchor yet.

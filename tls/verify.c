@@ -18,7 +18,7 @@ const struct ph_chain_verdict *ph_verify_chain(struct ph_tls_context *context,
 {
     struct ph_window window = ph_window_make((int64_t)(wall_ms / 1000));
     struct ph_chain_verdict *verdict =
-        ph_chain_cache_verdict(context->cache, chain->hash, trust->id, window.now_s);
+        ph_chain_cache_verdict(context->cache, chain->hash, trust->id, window.now_s, context->crls);
 
     if (verdict != NULL) {
         context->stats.cached++;
@@ -26,7 +26,7 @@ const struct ph_chain_verdict *ph_verify_chain(struct ph_tls_context *context,
         context->stats.full++;
         verdict = &context->verdict;
         verify(context, chain, trust, &window, verdict);
-        ph_chain_cache_put_verdict(context->cache, verdict, &window);
+        ph_chain_cache_put_verdict(context->cache, verdict, &window, context->crls);
         ph_chain_shed(chain);
     }
     // What leaves this room is about exactly this chain and this store.
@@ -50,6 +50,7 @@ static void verify(const struct ph_tls_context *context, const struct ph_chain *
         .presented = presented,
         .presented_count = ph_chain_parse(chain, presented),
         .trust = trust,
+        .crls = context->crls,
         .intermediates_max = context->options.intermediates_max > 0
                                  ? context->options.intermediates_max - 1
                                  : PH_PATH_INTERMEDIATES_MAX,

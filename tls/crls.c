@@ -1,0 +1,114 @@
+// A set of CRLs by issuer.
+#include "tls/crls.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/hash.h"
+
+struct entry {
+    uint32_t issuer_hash; // X509_NAME_hash: of the canonical form, so equal names have equal ones
+    struct ph_crl *crl;
+};
+
+struct ph_crls {
+    _Atomic uint32_t references;
+    size_t count;
+    struct entry entries[]; // sorted by issuer_hash, then by id
+};
+
+static int compare(const void *a, const void *b)
+{
+    const struct entry *x = a;
+    const struct entry *y = b;
+
+    if (x->issuer_hash != y->issuer_hash) {
+        return x->issuer_hash < y->issuer_hash ? -1 : 1;
+    }
+    return x->crl->id < y->crl->id ? -1 : x->crl->id > y->crl->id;
+}
+
+struct ph_crls *ph_crls_create(struct ph_crl *const *list, size_t count)
+{
+    struct ph_crls *crls = ph_alloc(sizeof(*crls) + count * sizeof(crls->entries[0]));
+
+    atomic_init(&crls->references, 1);
+    crls->count = count;
+    for (size_t i = 0; i < count; i++) {
+        crls->entries[i] = (struct entry){.issuer_hash = (uint32_t)X509_NAME_hash(list[i]->issuer),
+                                          .crl = ph_crl_retain(list[i])};
+    }
+    qsort(crls->entries, count, sizeof(crls->entries[0]), compare);
+    return crls;
+}
+
+struct ph_crls *ph_crls_retain(struct ph_crls *crls)
+{
+    atomic_fetch_add(&crls->references, 1);
+    return crls;
+}
+
+void ph_crls_release(struct ph_crls *crls)
+{
+    if (crls == NULL || atomic_fetch_sub(&crls->references, 1) != 1) {
+        return;
+    }
+    for (size_t i = 0; i < crls->count; i++) {
+        ph_crl_release(crls->entries[i].crl);
+    }
+    free(crls);
+}
+
+size_t ph_crls_count(const struct ph_crls *crls)
+{
+    return crls != NULL ? crls->count : 0;
+}
+
+// The first with this hash, or the end.
+static size_t first_of(const struct ph_crls *crls, uint32_t issuer_hash)
+{
+    size_t low = 0;
+    size_t high = crls->count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (crls->entries[middle].issuer_hash < issuer_hash) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+const struct ph_crl *ph_crls_next(const struct ph_crls *crls, const X509_NAME *issuer, size_t *at)
+{
+    uint32_t hash;
+
+    if (crls == NULL || crls->count == 0) {
+        return NULL;
+    }
+    hash = (uint32_t)X509_NAME_hash((X509_NAME *)issuer);
+    // `*at` is one past the last that was given.
+    for (size_t i = *at > 0 ? *at : first_of(crls, hash);
+         i < crls->count && crls->entries[i].issuer_hash == hash; i++) {
+        if (X509_NAME_cmp(crls->entries[i].crl->issuer, issuer) == 0) {
+            *at = i + 1;
+            return crls->entries[i].crl;
+        }
+    }
+    return NULL;
+}
+
+uint64_t ph_crls_mark(const struct ph_crls *crls, uint32_t issuer_hash)
+{
+    uint64_t mark = 0;
+
+    for (size_t i = crls != NULL ? first_of(crls, issuer_hash) : 0;
+         crls != NULL && i < crls->count && crls->entries[i].issuer_hash == issuer_hash; i++) {
+        mark = ph_hash_bytes(&crls->entries[i].crl->id, sizeof(uint64_t), mark + 1);
+    }
+    return mark;
+}

@@ -1,0 +1,23 @@
+// A set of CRLs by issuer: immutable, shared by all threads; a new one takes its place as a whole.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tls/crl.h"
+
+struct ph_crls; // reference-counted atomically
+
+// Takes references to each of `crls`.
+struct ph_crls *ph_crls_create(struct ph_crl *const *crls, size_t count);
+struct ph_crls *ph_crls_retain(struct ph_crls *crls);
+void ph_crls_release(struct ph_crls *crls); // NULL accepted
+size_t ph_crls_count(const struct ph_crls *crls);
+
+// One after another, all whose issuer has this name; NULL: no more. `*at` begins as 0. A NULL set
+// has none.
+const struct ph_crl *ph_crls_next(const struct ph_crls *crls, const X509_NAME *issuer, size_t *at);
+
+// Changes whenever the set's CRLs of an issuer do: a decision that asked for them holds as long as
+// the mark stays. `issuer_hash` is X509_NAME_hash's.
+uint64_t ph_crls_mark(const struct ph_crls *crls, uint32_t issuer_hash);
