@@ -16,6 +16,8 @@ static const struct {
     {"verify", ph_cli_verify, "the certificate verifier alone, offline"},
     {"queue", ph_cli_queue, "looks at and steers the running daemon's queue"},
     {"spool", ph_cli_spool, "examines a spool that no daemon uses"},
+    {"log", ph_cli_log, "is the delivery log whole? what did Mode = report let pass?"},
+    {"rehearse", ph_cli_rehearse, "recorded sessions, judged by another configuration"},
     {"demo", ph_cli_demo, "the whole engine on an embedded default, with partners good and bad"},
 };
 

@@ -7,7 +7,7 @@
 #include "engine/connection_parts.h"
 #include "tls/verify.h"
 
-#define PH_NOTE_NAMES_MAX 8  // of a certificate, in the log; ours
+#define PH_NOTE_NAMES_MAX 32 // of a certificate, in the log; ours
 #define PH_NOTE_TEXT_MAX 256 // bytes of a peer's text, in the log; ours
 
 static void put_hash(struct ph_json *out, const char *key, const uint8_t hash[PH_SHA256_BYTES])
@@ -34,6 +34,10 @@ static void put_certificate(struct ph_json *out, const struct ph_chain *chain)
         ph_json_string(out, NULL, ph_str_from(chain->dns_names[i]), PH_NOTE_TEXT_MAX);
     }
     ph_json_close_array(out);
+    ph_json_u64(out, "name_count", chain->dns_name_count);
+    if (chain->common_name[0] != '\0') {
+        ph_json_string(out, "common_name", ph_str_from(chain->common_name), PH_NOTE_TEXT_MAX);
+    }
     ph_json_text(out, "not_after",
                  ph_date_format_iso(
                      (uint64_t)(chain->not_after_s > 0 ? chain->not_after_s : 0) * 1000, date));
@@ -82,6 +86,9 @@ struct ph_session_note *ph_connection_note_create(const struct ph_connection *c)
     } else {
         ph_json_null(&out, "tls");
         ph_json_bool(&out, "starttls_offered", facts->starttls_offered);
+        if (c->plaintext_only) {
+            ph_json_text(&out, "fallback", ph_reason_token(PH_REASON_TLS_HANDSHAKE_FAILED));
+        }
     }
     if (facts->chain != NULL) {
         put_certificate(&out, facts->chain);

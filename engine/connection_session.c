@@ -153,6 +153,13 @@ static void note_report(struct ph_connection *c, struct ph_dispatch *dispatch)
     subject = subject_by(c, dispatch, &whole, facts);
     PH_COUNT(c->worker, report_messages, 1);
     if (ph_gate_judge_session(&whole, &subject, &reason) == PH_GATE_REFUSED) {
+        if (c->plaintext_only && reason.kind == PH_REASON_STARTTLS_REFUSED) {
+            // This session is the one after the handshake that failed.
+            reason = ph_reason_make(PH_REASON_TLS_HANDSHAKE_FAILED,
+                                    "connector %.*s demands TLS; the TLS handshake with %s (%s) "
+                                    "failed, and Mode = report let the mail go in the clear",
+                                    PH_STR_ARG(dispatch->connector), c->host->name, c->address);
+        }
         free(dispatch->would_defer);
         dispatch->would_defer = ph_alloc(sizeof(reason));
         *dispatch->would_defer = reason;
