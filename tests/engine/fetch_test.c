@@ -11,7 +11,7 @@
 
 #include "bench/lib/certs.h"
 #include "engine/fetch.h"
-#include "engine/poll.h"
+#include "io_worlds.h"
 #include "engine/resolver.h"
 
 struct bench {
@@ -135,11 +135,8 @@ static void start(struct bench *b)
     cr_assert_not_null(b->resolver, "%s", ph_buf_cstr(&error));
     b->offload = ph_offload_create(1);
     b->fetch = ph_fetch_create();
-    cr_assert_eq(ph_poll_create(&(struct ph_poll_options){.offload = b->offload,
-                                                          .resolver = b->resolver,
-                                                          .fetch = b->fetch},
-                                &b->io),
-                 0);
+    b->io = io_world_named(&(struct ph_host_threads){
+        .offload = b->offload, .resolver = b->resolver, .fetch = b->fetch});
 }
 
 static void finish(struct bench *b)
