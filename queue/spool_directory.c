@@ -1,5 +1,6 @@
 // The spool's directory: its lock, its format, its seed.
 #include <errno.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +48,15 @@ static int64_t sync_directory(struct ph_io *io, const char *path)
     ph_op_init(&op, unused_step, NULL);
     ph_io_directory_sync(io, &op, path);
     return ph_io_finish(io, &op);
+}
+
+// Its own name, in the directory above it.
+static int64_t sync_parent(struct ph_io *io, const char *path)
+{
+    char copy[PH_SPOOL_PATH_MAX];
+
+    ph_str_copy(copy, sizeof(copy), ph_str_from(path));
+    return sync_directory(io, dirname(copy));
 }
 
 struct format {
@@ -263,7 +273,9 @@ int ph_spool_directory_open(struct ph_io *io, const char *path, uint64_t lock_ti
             format.seed = seed;
         }
         format.logs = format.logs > *log_count ? format.logs : *log_count;
-        result = write_format(io, path, &format);
+        // A new spool: once the format is there its name is known to be durable, too.
+        result = found == 0 ? sync_parent(io, path) : 0;
+        result = result < 0 ? result : write_format(io, path, &format);
     }
     for (unsigned log = 0; result >= 0 && log < format.logs; log++) {
         char log_path[PH_SPOOL_PATH_MAX];

@@ -1,0 +1,108 @@
+// A swarm: each seed has its own mixture of faults.
+#include "tests/sim/options.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/sim/random.h"
+
+#define SIM_MESSAGES_MIN 200 // each history acknowledges so many
+
+static const struct {
+    const char *name;
+    unsigned percent;
+    const char *text;
+} known[] = {
+#define SIM_OPTION_ROW(name, percent, text) {#name, percent, text},
+    SIM_OPTIONS(SIM_OPTION_ROW)
+#undef SIM_OPTION_ROW
+};
+
+static const struct {
+    const char *name;
+    const char *text;
+} plants[] = {{"none", "nothing"},
+#define SIM_PLANT_ROW(name, text) {#name, text},
+              SIM_PLANTS(SIM_PLANT_ROW)
+#undef SIM_PLANT_ROW
+};
+
+void sim_options_choose(struct sim_options *options, uint64_t seed)
+{
+    struct sim_random random;
+
+    sim_random_init(&random, seed ^ UINT64_C(0x5157a3));
+    options->seed = seed;
+    for (unsigned i = 0; i < SIM_OPTION_COUNT; i++) {
+        bool chosen = sim_chance(&random, known[i].percent * 10);
+
+        chosen |= i == SIM_power_cut && seed % 2 == 1;
+        options->on[i] = (chosen || options->forced[i]) && !options->dropped[i];
+    }
+    options->messages = (unsigned)sim_between(&random, SIM_MESSAGES_MIN, SIM_MESSAGES_MIN + 40);
+    options->workers = sim_chance(&random, 200) ? 3 : 2;
+    options->clients = (unsigned)sim_between(&random, 3, 16);
+    options->crashes = (unsigned)sim_between(&random, 1, 3);
+    options->segment_bytes = (uint64_t)4096 << sim_between(&random, 6, 8);
+    options->latency_min_ns = sim_between(&random, 10000, 1000000);
+    options->latency_max_ns = options->latency_min_ns + sim_between(&random, 1, 40) * 1000000;
+}
+
+void sim_options_print(const struct sim_options *options, struct ph_buf *out)
+{
+    ph_buf_printf(out, "seed %llu options: workers=%u clients=%u messages=%u segment=%lluK",
+                  (unsigned long long)options->seed, options->workers, options->clients,
+                  options->messages, (unsigned long long)options->segment_bytes / 1024);
+    if (options->on[SIM_power_cut] || options->on[SIM_kill]) {
+        ph_buf_printf(out, " crashes=%u", options->crashes);
+    }
+    for (unsigned i = 0; i < SIM_OPTION_COUNT; i++) {
+        if (options->on[i]) {
+            ph_buf_printf(out, " %s", known[i].name);
+        }
+    }
+    if (options->plant != SIM_PLANT_NONE) {
+        ph_buf_printf(out, " plant=%s", plants[options->plant].name);
+    }
+    ph_buf_append_char(out, '\n');
+}
+
+const char *sim_option_name(enum sim_option option)
+{
+    return known[option].name;
+}
+
+bool sim_option_from(const char *name, enum sim_option *out)
+{
+    for (unsigned i = 0; i < SIM_OPTION_COUNT; i++) {
+        if (strcmp(known[i].name, name) == 0) {
+            *out = (enum sim_option)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool sim_plant_from(const char *name, enum sim_plant *out)
+{
+    for (unsigned i = 0; i < SIM_PLANT_COUNT; i++) {
+        if (strcmp(plants[i].name, name) == 0) {
+            *out = (enum sim_plant)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+void sim_options_help(void)
+{
+    printf("faults (percent of the seeds that have them):\n");
+    for (unsigned i = 0; i < SIM_OPTION_COUNT; i++) {
+        printf("  %-18s %3u  %s\n", known[i].name, i == SIM_power_cut ? 50 : known[i].percent,
+               known[i].text);
+    }
+    printf("planted bugs:\n");
+    for (unsigned i = 1; i < SIM_PLANT_COUNT; i++) {
+        printf("  %-18s      %s\n", plants[i].name, plants[i].text);
+    }
+}

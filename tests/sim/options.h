@@ -1,0 +1,82 @@
+// What may go wrong in one history: chosen by its seed (a swarm), narrowed by hand.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+
+// name, percent of the seeds that have it, what it does. `resets` and `partial` are in each; the
+// power is cut in the odd seeds.
+#define SIM_OPTIONS(X)                                                                             \
+    X(power_cut, 0, "the power is cut: what isn't synced is lost, torn or kept")                   \
+    X(kill, 40, "the process is killed; writes under way may land later")                          \
+    X(crash_in_recovery, 50, "the end also comes while a start is under way")                      \
+    X(lost_names, 60, "directory entries not synced are lost at a power cut")                      \
+    X(stale_bytes, 60, "blocks never synced hold old bytes of other files after a power cut")      \
+    X(workers_change, 25, "a restart has another number of workers")                               \
+    X(reload, 30, "the configuration is reloaded")                                                 \
+    X(resets, 100, "connections are reset at any byte")                                            \
+    X(partial, 100, "reads and writes are cut into pieces")                                        \
+    X(stalls, 25, "connections go silent at any byte")                                             \
+    X(refused, 40, "connects are refused")                                                         \
+    X(unreachable, 25, "connects time out or find no route")                                       \
+    X(slow_peers, 30, "peers take their time for each reply")                                      \
+    X(temporary, 60, "peers answer 4xx at any step")                                               \
+    X(permanent, 50, "peers answer 5xx to recipients and contents")                                \
+    X(shutting_down, 40, "peers answer 421 at any step")                                           \
+    X(lost_replies, 60, "peers drop the session around the final reply")                           \
+    X(tls_trouble, 70, "peers have bad certificates, no STARTTLS or break the handshake")          \
+    X(lean_peers, 50, "peers without PIPELINING or CHUNKING")                                      \
+    X(dns_trouble, 40, "lookups fail and are late")                                                \
+    X(slow_disk, 30, "some disk operations take long")                                             \
+    X(pauses, 30, "workers are held up")                                                           \
+    X(large, 40, "messages that go into extents")                                                  \
+    X(clients_break, 50, "clients are reset and time out")
+
+// Faults of the simulated machine that no product survives: the checkers must see them.
+#define SIM_PLANTS(X)                                                                              \
+    X(early_durable, "durable writes complete before they are on the disk")                        \
+    X(lazy_directory, "directory syncs do nothing")                                                \
+    X(lost_write, "one durable write in 50 is not carried out")                                    \
+    X(eager_client, "clients take a message for acknowledged when its last byte is sent")          \
+    X(peer_twice, "peers take each message twice")
+
+enum sim_option {
+#define SIM_OPTION_ENUM(name, percent, text) SIM_##name,
+    SIM_OPTIONS(SIM_OPTION_ENUM)
+#undef SIM_OPTION_ENUM
+        SIM_OPTION_COUNT
+};
+
+enum sim_plant {
+    SIM_PLANT_NONE,
+#define SIM_PLANT_ENUM(name, text) SIM_PLANT_##name,
+    SIM_PLANTS(SIM_PLANT_ENUM)
+#undef SIM_PLANT_ENUM
+        SIM_PLANT_COUNT
+};
+
+struct sim_options {
+    uint64_t seed;
+    bool on[SIM_OPTION_COUNT];
+    bool forced[SIM_OPTION_COUNT];  // on whatever the seed says
+    bool dropped[SIM_OPTION_COUNT]; // off whatever the seed says
+    enum sim_plant plant;
+    unsigned messages; // acknowledged before faults end
+    unsigned workers;
+    unsigned clients;
+    unsigned crashes; // at most
+    uint64_t segment_bytes;
+    uint64_t latency_min_ns;
+    uint64_t latency_max_ns;
+    bool trace;
+};
+
+// Fills what the seed decides; `forced`, `dropped`, `plant` and `trace` stay.
+void sim_options_choose(struct sim_options *options, uint64_t seed);
+void sim_options_print(const struct sim_options *options, struct ph_buf *out); // one line
+PH_MUST_CHECK bool sim_option_from(const char *name, enum sim_option *out);
+PH_MUST_CHECK bool sim_plant_from(const char *name, enum sim_plant *out);
+const char *sim_option_name(enum sim_option option);
+void sim_options_help(void);

@@ -1,0 +1,381 @@
+// One history, from the first start to the last proof.
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "config/load.h"
+#include "dns/local.h"
+#include "engine/engine.h"
+#include "engine/worker.h"
+#include "tests/sim/checkers.h"
+#include "tests/sim/client.h"
+#include "tests/sim/disk.h"
+#include "tests/sim/network.h"
+#include "tests/sim/peer.h"
+#include "tests/sim/sim.h"
+
+#define SIM_EPOCH_MS INT64_C(1795000000000) // the wall clock at the beginning: 2026-11-18
+#define SIM_MINUTE_NS (60 * 1000 * PH_NS_PER_MS)
+#define SIM_CHAOS_MIN_NS (5 * SIM_MINUTE_NS)
+#define SIM_CHAOS_MAX_NS (6 * 60 * SIM_MINUTE_NS) // by then clients should have had enough
+#define SIM_DRAIN_NS_MAX (3 * 60 * SIM_MINUTE_NS) // and from then on the queue must be empty
+#define SIM_DOWN_NS_MAX (5 * 1000 * PH_NS_PER_MS) // from an end to the next start
+#define SIM_LOOK_NS (5 * 1000 * PH_NS_PER_MS)     // how often the end of a phase is looked for
+
+// --- the history's own record ---
+
+void sim_fail(struct sim *sim, const char *format, ...)
+{
+    va_list arguments;
+
+    if (sim->failure[0] == '\0') {
+        va_start(arguments, format);
+        vsnprintf(sim->failure, sizeof(sim->failure), format, arguments);
+        va_end(arguments);
+    }
+}
+
+void sim_trace(struct sim *sim, const char *what, uint64_t a, uint64_t b, uint64_t c)
+{
+    uint64_t step[] = {sim->clock.now_ns, a, b, c};
+
+    sim->trace_hash = ph_hash_str(ph_str_from(what), sim->trace_hash);
+    sim->trace_hash = ph_hash_bytes(step, sizeof(step), sim->trace_hash);
+    if (sim->options.trace) {
+        printf("%12.6f %-10s %" PRIu64 " %" PRIu64 " %" PRIu64 "\n",
+               (double)sim->clock.now_ns / 1e9, what, a, b, c);
+    }
+}
+
+void sim_trace_text(struct sim *sim, const char *what, struct ph_str text)
+{
+    sim->trace_hash = ph_hash_str(ph_str_from(what), sim->trace_hash);
+    sim->trace_hash = ph_hash_str(text, sim->trace_hash);
+    if (sim->options.trace) {
+        printf("%12.6f %-10s %.*s\n", (double)sim->clock.now_ns / 1e9, what, PH_STR_ARG(text));
+    }
+}
+
+bool sim_fault(struct sim *sim, enum sim_option option, unsigned permille)
+{
+    return sim->options.on[option] && !sim->calm && sim_chance(&sim->random, permille);
+}
+
+// --- configuration ---
+
+static bool read_file(void *owner, const char *path, struct ph_buf *out, unsigned *out_mode,
+                      struct ph_buf *error)
+{
+    (void)owner;
+    *out_mode = 0600;
+    if (strcmp(path, "/root.pem") == 0) {
+        return ph_buf_append(out, sim_certificates_root());
+    }
+    if (strcmp(path, "/crl.pem") == 0) {
+        return ph_buf_append(out, sim_certificates_crl());
+    }
+    ph_buf_printf(error, "no such file");
+    return false;
+}
+
+static struct ph_config *make_config(struct sim *sim)
+{
+    struct ph_config_files files = {.read = read_file};
+    struct ph_buf text = {0};
+    struct ph_buf errors = {0};
+    struct ph_buf warnings = {0};
+    struct ph_config *config;
+
+    ph_buf_printf(&text,
+                  "Hostname = \"out.example\"\nSpoolDir = \"/var/spool\"\n"
+                  "ReceiveConnector \"in\" { Bindings = {\"127.0.0.1:%u\"}\n"
+                  "RemoteIPRanges = {\"127.0.0.0/8\"} }\n"
+                  "Resolver { AllowedDestinations = {\"198.51.100.0/24\"} }\n"
+                  "Queue { MessageRetryInterval = %um }\n",
+                  SIM_INGEST_PORT, 5 + sim->reloads_done % 3);
+    sim_peers_connectors(&text);
+    config = ph_config_parse_text("sim.conf", ph_buf_str(&text), &files, &errors, &warnings);
+    if (config == NULL) {
+        fprintf(stderr, "the simulator's configuration: %.*s\n", PH_STR_ARG(ph_buf_str(&errors)));
+    }
+    PH_CHECK(config != NULL);
+    ph_buf_deinit(&text);
+    ph_buf_deinit(&errors);
+    ph_buf_deinit(&warnings);
+    return config;
+}
+
+static struct ph_dns_local *make_zone(void)
+{
+    struct ph_dns_local *dns = ph_dns_local_create();
+    struct ph_buf zone = {0};
+    struct ph_buf error = {0};
+    struct ph_str rest;
+    struct ph_str line;
+
+    sim_peers_zone(&zone);
+    rest = ph_buf_str(&zone);
+    while (ph_str_cut_line(&rest, &line)) {
+        PH_CHECK(ph_dns_local_add(dns, line, &error));
+    }
+    ph_buf_deinit(&zone);
+    ph_buf_deinit(&error);
+    return dns;
+}
+
+// --- what the engine tells ---
+
+static void on_log(void *owner, uint16_t worker, struct ph_str lines)
+{
+    (void)worker;
+    sim_check_log(owner, lines);
+}
+
+static void on_listening(void *owner, struct ph_str connector, const struct ph_endpoint *at)
+{
+    (void)owner, (void)connector, (void)at;
+}
+
+static void on_recovered(void *owner, uint16_t log, const struct ph_spool_recovery_report *report)
+{
+    struct sim *sim = owner;
+
+    sim_trace(sim, "recovered", log, report->messages, report->torn_bytes);
+    if (report->quarantined_records > 0) {
+        sim_fail(sim, "log %u: recovery found damage that the disk did not do: %s", log,
+                 report->detail);
+    }
+}
+
+static void on_problem(void *owner, struct ph_str text)
+{
+    sim_fail(owner, "the engine has a problem: %.*s", PH_STR_ARG(text));
+}
+
+// --- the life of a process ---
+
+static void plan_crash(struct sim *sim)
+{
+    const struct sim_options *o = &sim->options;
+    bool early = sim->life > 1 && o->on[SIM_crash_in_recovery] && sim_chance(&sim->random, 500);
+
+    sim->crash_at_event = 0;
+    if (sim->calm || sim->crashes_done >= o->crashes ||
+        (!o->on[SIM_power_cut] && !o->on[SIM_kill])) {
+        return;
+    }
+    sim->crash_by_power = o->on[SIM_power_cut] && (!o->on[SIM_kill] || sim->crashes_done == 0 ||
+                                                   sim_chance(&sim->random, 500));
+    sim->crash_at_event = sim->events + (early ? sim_between(&sim->random, 1, 150)
+                                               : sim_between(&sim->random, 50, 12000));
+}
+
+static void start(struct sim *sim)
+{
+    struct ph_io *ios[SIM_WORKERS_MAX];
+    struct ph_buf error = {0};
+    bool good;
+
+    sim->life++;
+    sim->worker_count = sim->options.workers;
+    if (sim->options.on[SIM_workers_change] && sim->life > 1) {
+        sim->worker_count = (unsigned)sim_between(&sim->random, 2, 3);
+    }
+    plan_crash(sim);
+    for (unsigned i = 0; i < sim->worker_count; i++) {
+        sim->workers[i] = sim_io_create(sim, i);
+        ios[i] = &sim->workers[i]->io;
+    }
+    sim->config = make_config(sim);
+    sim_trace(sim, "start", sim->life, sim->worker_count, 0);
+    good =
+        ph_engine_create(&(struct ph_engine_options){.config = sim->config,
+                                                     .ios = ios,
+                                                     .worker_count = (uint16_t)sim->worker_count,
+                                                     .log = on_log,
+                                                     .listening = on_listening,
+                                                     .recovered = on_recovered,
+                                                     .problem = on_problem,
+                                                     .owner = sim,
+                                                     .segment_bytes = sim->options.segment_bytes},
+                         &sim->engine_now, &error) == 0;
+    for (unsigned i = sim->worker_count; good && i-- > 0;) {
+        good = ph_engine_open_worker(sim->engine_now, (uint16_t)i, &error) == 0;
+    }
+    if (!good) {
+        sim_fail(sim, "the engine did not start: %.*s", PH_STR_ARG(ph_buf_str(&error)));
+    }
+    ph_buf_deinit(&error);
+    sim->running = true;
+    for (unsigned i = 0; i < sim->worker_count; i++) {
+        sim_io_make_runnable(sim->workers[i]);
+    }
+}
+
+// Nothing of the process is left but what it had given to the kernel; its memory is not used again.
+static void die(struct sim *sim)
+{
+    sim_trace(sim, "end", sim->life, sim->crash_by_power, sim->events);
+    sim->running = false;
+    sim->crashes_done++;
+    for (unsigned i = 0; i < sim->worker_count; i++) {
+        sim_cancel(&sim->clock, &sim->workers[i]->turn);
+    }
+    sim_network_end_process(sim->network, sim->crash_by_power);
+    if (sim->crash_by_power) {
+        sim_disk_power_cut(sim->disk);
+    } else {
+        sim_disk_kill(sim->disk);
+    }
+}
+
+static void nothing(struct sim_event *event)
+{
+    (void)event;
+}
+
+static void let_pass(struct sim *sim, uint64_t ns)
+{
+    // Not on the stack: the end of a life may come before it.
+    sim_after(&sim->clock, &sim->pass, ns);
+    while (sim->pass.slot != 0) {
+        sim_step(sim);
+    }
+}
+
+static void maybe_reload(struct sim *sim)
+{
+    if (sim_fault(sim, SIM_reload, 20)) {
+        struct ph_config *config;
+
+        sim->reloads_done++;
+        config = make_config(sim);
+        sim_trace(sim, "reload", sim->reloads_done, 0, 0);
+        ph_engine_reload(sim->engine_now, config);
+        ph_config_release(config);
+    }
+}
+
+static uint64_t queued(struct sim *sim)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < sim->worker_count; i++) {
+        struct ph_worker *w = ph_engine_worker(sim->engine_now, (uint16_t)i);
+
+        sum += PH_COUNTER_READ(w, queued) + w->storing_count;
+    }
+    return sum;
+}
+
+// Faults, until clients had their messages acknowledged and all ends that were planned have come.
+static void live_through_faults(struct sim *sim)
+{
+    bool over = false;
+
+    while (!over) {
+        let_pass(sim, SIM_LOOK_NS);
+        maybe_reload(sim);
+        over = sim->clock.now_ns >= SIM_CHAOS_MAX_NS ||
+               (sim_clients_done(sim->clients) && sim->crash_at_event == 0 &&
+                sim->clock.now_ns >= SIM_CHAOS_MIN_NS) ||
+               (sim_clients_done(sim->clients) && queued(sim) == 0);
+    }
+}
+
+// No faults any more: everything must come to its end.
+static void drain(struct sim *sim)
+{
+    uint64_t until_ns = sim->clock.now_ns + SIM_DRAIN_NS_MAX;
+
+    sim->calm = true;
+    sim_trace(sim, "calm", queued(sim), sim->ledger.acked, 0);
+    while (queued(sim) > 0 || !sim_clients_done(sim->clients)) {
+        let_pass(sim, SIM_LOOK_NS);
+        if (sim->clock.now_ns > until_ns) {
+            sim_fail(sim, "stalled: %llu recipients are still queued long after all faults",
+                     (unsigned long long)queued(sim));
+            return;
+        }
+    }
+}
+
+// An orderly end, and one more start: nothing is owed any more.
+static void stop_and_look(struct sim *sim)
+{
+    uint64_t until_ns = sim->clock.now_ns + 10 * SIM_MINUTE_NS;
+
+    ph_engine_stop(sim->engine_now);
+    while (!ph_engine_stopped(sim->engine_now)) {
+        let_pass(sim, SIM_LOOK_NS / 50);
+        if (sim->clock.now_ns > until_ns) {
+            sim_fail(sim, "the engine doesn't come to rest");
+            let_pass(sim, 1);
+        }
+    }
+    sim->running = false;
+    for (unsigned i = 0; i < sim->worker_count; i++) {
+        ph_engine_close_worker(sim->engine_now, (uint16_t)i);
+    }
+    ph_engine_destroy(sim->engine_now);
+    for (unsigned i = 0; i < sim->worker_count; i++) {
+        sim->workers[i]->io.vtable->destroy(&sim->workers[i]->io);
+    }
+    ph_config_release(sim->config);
+    start(sim);
+    if (queued(sim) > 0) {
+        sim_fail(sim, "risen again: %llu recipients after an orderly end with none",
+                 (unsigned long long)queued(sim));
+    }
+}
+
+static void prepare(struct sim *sim, const struct sim_options *options)
+{
+    sim->options = *options;
+    sim_random_init(&sim->random, options->seed);
+    sim_random_init(&sim->engine, ~options->seed);
+    sim->trace_hash = options->seed;
+    sim->clock.now_ns = 1000 * PH_NS_PER_MS;
+    sim_event_init(&sim->pass, nothing, NULL);
+    sim->wall_offset_ms = SIM_EPOCH_MS;
+    sim_ledger_init(&sim->ledger);
+    sim->disk = sim_disk_create(sim);
+    sim->network = sim_network_create(sim);
+    sim->dns = make_zone();
+    sim->peers = sim_peers_create(sim);
+    sim->clients = sim_clients_create(sim);
+}
+
+static void live(struct sim *sim)
+{
+    // Each end of a process comes back here.
+    int end = setjmp(sim->end_of_life);
+
+    if (end == 2) {
+        return;
+    }
+    if (end == 1) {
+        die(sim);
+        let_pass(sim, sim_below(&sim->random, SIM_DOWN_NS_MAX));
+    }
+    start(sim);
+    live_through_faults(sim);
+    drain(sim);
+    sim_check_end(sim);
+    stop_and_look(sim);
+}
+
+bool sim_run(const struct sim_options *options, struct ph_buf *out_line)
+{
+    struct sim *sim = ph_alloc(sizeof(*sim));
+
+    prepare(sim, options);
+    live(sim);
+    ph_buf_printf(out_line, "seed %llu trace %016llx %s%s\n", (unsigned long long)options->seed,
+                  (unsigned long long)sim->trace_hash,
+                  sim->failure[0] == '\0' ? "ok" : "FAILED: ", sim->failure);
+    return sim->failure[0] == '\0';
+}

@@ -1,0 +1,94 @@
+// One history: a virtual machine with clock, disk and network, the engine's workers on it, and
+// those who send and receive. What each of them may suffer is in README.md.
+#pragma once
+
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/endpoint.h"
+#include "base/io.h"
+#include "tests/sim/clock.h"
+#include "tests/sim/ledger.h"
+#include "tests/sim/options.h"
+#include "tests/sim/random.h"
+
+#define SIM_WORKERS_MAX 4
+#define SIM_SMTP_PORT 25
+#define SIM_INGEST_PORT 2525
+#define SIM_FAILURE_BYTES_MAX 512
+
+struct sim_disk;
+struct sim_network;
+struct sim_clients;
+struct sim_peers;
+struct ph_engine;
+struct ph_dns_local;
+struct ph_config;
+
+// The outside of one worker in one life of the process.
+struct sim_io {
+    struct ph_io io;
+    struct sim *sim;
+    unsigned life;
+    unsigned index;
+    struct sim_event turn;
+    bool awake;   // ph_io_wake came
+    bool in_turn; // the engine is on the stack: no other turn of this worker now
+    bool turn_missed;
+    bool waiting; // in a wait of its own, inside of a turn or at start
+};
+
+struct sim {
+    struct sim_options options;
+    struct sim_random random; // of the world
+    struct sim_random engine; // what the engine is given
+    struct sim_clock clock;
+    int64_t wall_offset_ms; // wall = monotonic + this
+    uint64_t trace_hash;
+    uint64_t events;
+    bool calm;                           // faults are over
+    char failure[SIM_FAILURE_BYTES_MAX]; // the first promise broken; empty: none
+
+    struct sim_disk *disk;
+    struct sim_network *network;
+    struct sim_ledger ledger;
+    struct sim_clients *clients;
+    struct sim_peers *peers;
+    struct ph_dns_local *dns;
+
+    // The process.
+    unsigned life; // counts its starts
+    bool running;  // all workers are open
+    jmp_buf end_of_life;
+    struct sim_event pass;   // time that is let go by
+    uint64_t crash_at_event; // 0: none is planned
+    bool crash_by_power;
+    struct ph_engine *engine_now;
+    struct sim_io *workers[SIM_WORKERS_MAX];
+    unsigned worker_count;
+    struct ph_config *config;
+    unsigned crashes_done;
+    unsigned reloads_done;
+};
+
+// A promise is broken; the history ends at the next event. The first one counts.
+void sim_fail(struct sim *sim, const char *format, ...) PH_PRINTF(2, 3);
+// A step of the history: into its hash, and onto the screen with --trace.
+void sim_trace(struct sim *sim, const char *what, uint64_t a, uint64_t b, uint64_t c);
+void sim_trace_text(struct sim *sim, const char *what, struct ph_str text);
+// With the option on, and faults not over yet.
+bool sim_fault(struct sim *sim, enum sim_option option, unsigned permille);
+
+// io.c
+struct sim_io *sim_io_create(struct sim *sim, unsigned index);
+void sim_io_complete(struct sim_io *io, struct ph_op *op, int64_t result);
+void sim_io_notify(struct sim_io *io, struct ph_op *op, int64_t result);
+void sim_io_make_runnable(struct sim_io *io);
+// The next event happens, whatever it is; the end of the process may be it (then it doesn't
+// return).
+void sim_step(struct sim *sim);
+
+// run.c: one whole history. True: all promises held.
+bool sim_run(const struct sim_options *options, struct ph_buf *out_line);
