@@ -21,6 +21,7 @@
 #include "engine/worker.h"
 #include "engine/world.h"
 
+#define PH_RUN_CERTIFICATES_S 1  // how often our certificates' files are looked at; ours
 #define PH_RUN_OFFLOAD_THREADS 4 // for what blocks; ours
 
 struct daemon;
@@ -49,6 +50,7 @@ struct daemon {
     unsigned opened;
     bool failed;
     unsigned ended;
+    uint64_t certificates_seen;
 };
 
 static void log_lines(void *owner, uint16_t worker, struct ph_str lines)
@@ -193,15 +195,42 @@ static void reload(struct daemon *d)
     ph_buf_deinit(&warnings);
 }
 
+// Renewed certificates of our own come into force by themselves.
+static void look_at_certificates(struct daemon *d)
+{
+    struct ph_config *config = ph_engine_config(d->engine);
+    struct ph_config *again = NULL;
+    struct ph_buf errors = {0};
+    struct ph_buf warnings = {0};
+    uint64_t state;
+
+    if (ph_config_certificates_changed(config, &state) && state != d->certificates_seen) {
+        d->certificates_seen = state; // what can't be read is reported once
+        again = ph_config_load_again(config, &errors, &warnings);
+        report_problem(d, ph_buf_str(&errors));
+        report_problem(d, ph_buf_str(&warnings));
+    }
+    if (again != NULL) {
+        ph_engine_reload(d->engine, again);
+        ph_log(PH_LOG_INFO, "our certificates were read again");
+    }
+    ph_config_release(again);
+    ph_config_release(config);
+    ph_buf_deinit(&errors);
+    ph_buf_deinit(&warnings);
+}
+
 static void obey_signals(struct daemon *d, const sigset_t *signals)
 {
+    static const struct timespec pause = {.tv_sec = PH_RUN_CERTIFICATES_S};
     bool running = true;
 
     while (running) {
-        int signal_number = 0;
+        int signal_number = sigtimedwait(signals, NULL, &pause);
 
-        sigwait(signals, &signal_number);
-        if (signal_number == SIGHUP) {
+        if (signal_number < 0) {
+            look_at_certificates(d);
+        } else if (signal_number == SIGHUP) {
             reload(d);
         } else if (signal_number == SIGUSR1) {
             ph_log_writer_reopen(d->log);

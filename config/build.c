@@ -51,6 +51,30 @@ void ph_build_keep_identity(struct ph_builder *b, struct ph_tls_identity *identi
     keep(&of(b)->identities, &of(b)->identity_count, identity);
 }
 
+static void keep_source(struct ph_snapshot *snapshot, const char *name, struct ph_str text)
+{
+    struct ph_config_source *source;
+
+    snapshot->sources =
+        reallocarray(snapshot->sources, snapshot->source_count + 1, sizeof(*snapshot->sources));
+    PH_CHECK(snapshot->sources != NULL);
+    source = &snapshot->sources[snapshot->source_count++];
+    source->name = strdup(name);
+    PH_CHECK(source->name != NULL);
+    source->text = (struct ph_buf){0};
+    ph_buf_append(&source->text, text);
+}
+
+void ph_build_watch(struct ph_builder *b, struct ph_str path)
+{
+    struct ph_snapshot *snapshot = of(b);
+
+    snapshot->watched =
+        reallocarray(snapshot->watched, snapshot->watched_count + 1, sizeof(*snapshot->watched));
+    PH_CHECK(snapshot->watched != NULL);
+    snapshot->watched[snapshot->watched_count++] = ph_build_str(b, path);
+}
+
 void ph_build_keep_server(struct ph_builder *b, struct ph_tls_server *server)
 {
     keep(&of(b)->servers, &of(b)->server_count, server);
@@ -729,6 +753,7 @@ static void refuse_unknown_blocks(struct ph_builder *b)
 
 struct includes {
     const struct ph_config_files *files;
+    struct ph_snapshot *snapshot;
     struct ph_config_includes callbacks;
 };
 
@@ -757,6 +782,7 @@ static bool expand_include(void *owner, struct ph_config_position at, struct ph_
                       at.file, at.line);
         return false;
     }
+    keep_source(includes->snapshot, pattern, ph_buf_str(&names));
     if (names.len == 0 && strpbrk(pattern, "*?[") == NULL) {
         ph_buf_printf(errors, "%s:%u: C27 include: there is no %s; name a file, or a pattern\n",
                       at.file, at.line, pattern);
@@ -772,6 +798,7 @@ static bool expand_include(void *owner, struct ph_config_position at, struct ph_
                           names.data + i, PH_STR_ARG(ph_buf_str(&error)));
             good = false;
         } else {
+            keep_source(includes->snapshot, names.data + i, ph_buf_str(&text));
             good &= ph_config_parse(tree, names.data + i, ph_buf_str(&text), &includes->callbacks,
                                     depth, errors);
         }
@@ -790,13 +817,15 @@ struct ph_config *ph_config_parse_text(const char *name, struct ph_str text,
     struct ph_snapshot *snapshot = ph_alloc(sizeof(*snapshot));
     struct ph_builder b = {
         .config = &snapshot->config, .files = files, .errors = errors, .warnings = warnings};
-    struct includes includes = {.files = files};
+    struct includes includes = {.files = files, .snapshot = snapshot};
     bool good;
 
     includes.callbacks = (struct ph_config_includes){.expand = expand_include, .owner = &includes};
     atomic_init(&snapshot->references, 1);
     ph_config_tree_init(&b.tree);
     b.config->path = ph_build_str(&b, ph_str_from(name));
+    b.config->certificates_until_s = INT64_MAX;
+    keep_source(snapshot, name, text);
     b.config->generation = atomic_fetch_add(&generations, 1) + 1;
     good = ph_config_parse(&b.tree, name, text, &includes.callbacks, 0, errors);
     b.tree.blocks[0].at = (struct ph_config_position){.file = b.config->path.data, .line = 1};

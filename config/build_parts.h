@@ -56,6 +56,12 @@ void ph_build_keep_trust(struct ph_builder *b, struct ph_trust *take_trust);
 void ph_build_keep_identity(struct ph_builder *b, struct ph_tls_identity *take_identity);
 void ph_build_keep_server(struct ph_builder *b, struct ph_tls_server *take_server);
 
+// One of our own certificates stands in it: its change is looked for.
+void ph_build_watch(struct ph_builder *b, struct ph_str path);
+// TlsCertificateName: a file, or a name that is looked for in CertificateDir.
+void ph_build_identity(struct ph_builder *b, const struct ph_value *value,
+                       struct ph_send_connector *connector);
+
 // W9, where the certificate ends soon.
 void ph_build_check_expiry(struct ph_builder *b, struct ph_config_position at, const char *key,
                            int64_t not_after_s);

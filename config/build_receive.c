@@ -119,6 +119,10 @@ static void build_certificate(struct ph_builder *b, const struct ph_value *v,
     if (key->text.len > 0 && !ph_build_file(b, key, key->text, "C20", "TlsKey", &key_pem, NULL)) {
         return;
     }
+    ph_build_watch(b, certificate->text);
+    if (key->text.len > 0) {
+        ph_build_watch(b, key->text);
+    }
     connector->tls = ph_tls_server_create(chain_pem, key_pem, &error);
     if (connector->tls == NULL) {
         ph_build_error(b, certificate->at, "C20", "TlsCertificate",

@@ -275,44 +275,6 @@ static void build_trust(struct send *s, struct trust_cache *cache, size_t *cache
     ph_buf_deinit(&error);
 }
 
-static void build_identity(struct send *s)
-{
-    const struct ph_value *value = &s->v[PH_SEND_TLS_CERTIFICATE_NAME];
-    struct ph_str pem;
-    struct ph_buf error = {0};
-
-    s->c->identity_configured = value->text.len > 0;
-    if (value->text.len == 0) {
-        return;
-    }
-    if (ph_str_starts(value->text, PH_STR("<")) ||
-        ph_str_starts_nocase(value->text, PH_STR("spki:"))) {
-        ph_build_error(s->b, value->at, "C20", "TlsCertificateName",
-                       "certificates are not looked for by name in this version; write the path "
-                       "of a PEM file with the chain and the key");
-        return;
-    }
-    if (!ph_build_file(s->b, value, value->text, "C20", "TlsCertificateName", &pem, NULL)) {
-        return;
-    }
-    s->c->identity = ph_tls_identity_create(pem, PH_STR_NONE, &error);
-    if (s->c->identity == NULL) {
-        ph_build_error(s->b, value->at, "C20", "TlsCertificateName",
-                       "%.*s; the file holds the chain and its key",
-                       PH_STR_ARG(ph_buf_str(&error)));
-    } else {
-        ph_build_keep_identity(s->b, s->c->identity);
-        ph_build_check_expiry(s->b, value->at, "TlsCertificateName",
-                              ph_tls_identity_not_after_s(s->c->identity));
-        if (!ph_tls_identity_allows_client_auth(s->c->identity)) {
-            ph_build_warning(s->b, value->at, "W12", "TlsCertificateName",
-                             "the certificate isn't for clients (clientAuth); partners may refuse "
-                             "it");
-        }
-    }
-    ph_buf_deinit(&error);
-}
-
 static void build_policy(struct send *s)
 {
     struct ph_tls_policy *policy = &s->c->policy;
@@ -621,7 +583,9 @@ static uint64_t hash_identity(const struct send *s)
 
     hash = ph_hash_str(c->auth_user, hash);
     hash = ph_hash_str(c->auth_password, hash);
-    hash = ph_hash_str(s->v[PH_SEND_TLS_CERTIFICATE_NAME].text, hash);
+    if (c->identity != NULL) {
+        hash = ph_hash_bytes(ph_tls_identity_sha256(c->identity), PH_SHA256_BYTES, hash);
+    }
     hash = ph_hash_str(c->tls_groups, hash);
     hash = ph_hash_bytes(&c->port, sizeof(c->port), hash);
     hash = ph_hash_bytes(&c->force_helo, sizeof(c->force_helo), hash);
@@ -669,7 +633,7 @@ static void build_one(struct send *s, struct trust_cache *cache, size_t *cached)
     build_limits(s);
     build_error_policies(s);
     build_policy(s);
-    build_identity(s);
+    ph_build_identity(b, &s->v[PH_SEND_TLS_CERTIFICATE_NAME], c);
     check_tls_rules(s);
     check_domain_security(s);
     check_routing(s);

@@ -13,6 +13,9 @@ struct ph_config_files {
     // looked for beside the file that includes it. False: none can be looked for.
     bool (*expand)(void *owner, const char *glob, struct ph_buf *out_names);
     void *owner;
+    // A configuration in force is built anew for its certificates: one of our own that is missing
+    // is no error, mail that needs it waits.
+    bool running;
     int64_t now_s; // by the wall clock: is a certificate about to expire? 0: nobody asks
 };
 
@@ -22,3 +25,12 @@ struct ph_config *ph_config_parse_text(const char *name, struct ph_str text,
                                        struct ph_buf *warnings);
 // As above, from the disk.
 struct ph_config *ph_config_load(const char *path, struct ph_buf *errors, struct ph_buf *warnings);
+
+// Were files of our own certificates changed, or is it time for another of them?
+// `out_state` tells one change from the next.
+PH_MUST_CHECK bool ph_config_certificates_changed(const struct ph_config *config,
+                                                  uint64_t *out_state);
+// The same text with the certificates, keys, anchors and CRLs of today: what an administrator is
+// writing into the file meanwhile doesn't count.
+struct ph_config *ph_config_load_again(const struct ph_config *config, struct ph_buf *errors,
+                                       struct ph_buf *warnings);

@@ -40,7 +40,13 @@ void ph_config_release(struct ph_config *config)
     for (size_t i = 0; i < snapshot->memory_count; i++) {
         free(snapshot->memory[i]);
     }
+    for (size_t i = 0; i < snapshot->source_count; i++) {
+        free(snapshot->sources[i].name);
+        ph_buf_deinit(&snapshot->sources[i].text);
+    }
     ph_buf_deinit(&snapshot->config.effective);
+    free(snapshot->sources);
+    free(snapshot->watched);
     free(snapshot->trusts);
     free(snapshot->identities);
     free(snapshot->servers);

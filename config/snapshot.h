@@ -134,6 +134,9 @@ struct ph_send_connector {
     bool requiretls_extension;        // RequireTlsExtension
     struct ph_tls_identity *identity; // client certificate; NULL: none
     bool identity_configured;         // TlsCertificateName was given
+    // Why there is no identity though one is configured (a configuration that runs is not given up
+    // for a certificate that went): mail through this connector waits.
+    enum ph_reason_kind identity_fault;
     struct ph_str tls_groups;
     struct ph_str fqdn; // Fqdn or Hostname
     bool force_helo;
@@ -248,6 +251,8 @@ struct ph_config {
     struct ph_str log_level;
     struct ph_buf effective; // for `config`: lines of key, value and origin, parted by tabs
     uint64_t generation;     // rises with each snapshot of a process
+    // When another of our own certificates should be chosen, since 1970: one begins, or ends.
+    int64_t certificates_until_s;
 };
 
 // Counted references, atomic.

@@ -5,6 +5,13 @@
 
 #include "config/snapshot.h"
 
+// What a configuration was made of: a file's text, or the names that an include's pattern gave
+// (each ended by NUL).
+struct ph_config_source {
+    char *name;
+    struct ph_buf text;
+};
+
 struct ph_snapshot {
     struct ph_config config;
     _Atomic uint32_t references;
@@ -16,4 +23,9 @@ struct ph_snapshot {
     size_t identity_count;
     struct ph_tls_server **servers;
     size_t server_count;
+    struct ph_config_source *sources; // [0]: the file itself
+    size_t source_count;
+    struct ph_str *watched; // files and directories of our own certificates
+    size_t watched_count;
+    uint64_t watched_hash; // of their states, as they were when they were read
 };

@@ -18,6 +18,8 @@ static void host_known(struct ph_connection *c);
 static void on_connected(struct ph_op *op);
 static void on_closed(struct ph_op *op);
 static void on_timer(struct ph_timer *timer);
+static void keep_reason(struct ph_connection *c, const struct ph_reason *reason);
+static void end(struct ph_connection *c);
 
 static const struct ph_send_connector *connector_of(const struct ph_connection *c)
 {
@@ -61,6 +63,32 @@ static void plan_hosts(struct ph_connection *c)
     }
 }
 
+// A certificate of ours that TlsCertificateName names and that isn't there, or has expired: the
+// attempt would show another face than the one the partner was told of.
+static bool identity_there(struct ph_connection *c)
+{
+    const struct ph_send_connector *connector = connector_of(c);
+    enum ph_reason_kind fault = connector->identity_fault;
+    int64_t now_s = (int64_t)(ph_worker_wall_ms(c->worker) / 1000);
+    struct ph_reason reason;
+
+    if (connector->identity != NULL && ph_tls_identity_not_after_s(connector->identity) <= now_s) {
+        fault = PH_REASON_CLIENT_CERT_EXPIRED;
+    }
+    if (fault == PH_REASON_NONE || c->opened_for->policy->level == PH_TLS_NEVER) {
+        return true;
+    }
+    reason = ph_reason_make(
+        fault, "the certificate specified in TlsCertificateName of connector %.*s %s",
+        PH_STR_ARG(connector->name),
+        fault == PH_REASON_CLIENT_CERT_MISSING ? "could not be found; put it back"
+        : fault == PH_REASON_CLIENT_CERT_NO_KEY
+            ? "can't be used: it holds no certificate with its private key"
+            : "has expired; put a renewed one beside it");
+    keep_reason(c, &reason);
+    return false;
+}
+
 void ph_connection_open(struct ph_site *site, struct ph_dispatch *dispatch)
 {
     struct ph_connection *c = ph_alloc(sizeof(*c));
@@ -81,7 +109,11 @@ void ph_connection_open(struct ph_site *site, struct ph_dispatch *dispatch)
     site->opening_count++;
     PH_COUNT(c->worker, connections_out, 1);
     plan_hosts(c);
-    resolve_next_host(c);
+    if (!identity_there(c)) {
+        end(c);
+    } else {
+        resolve_next_host(c);
+    }
 }
 
 // Where no host takes REQUIRETLS the mail can't be sent; where one of them had another trouble it

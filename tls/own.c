@@ -10,11 +10,13 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/pool.h>
+#include <openssl/sha.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
 #include "base/check.h"
 #include "tls/asn1.h"
+#include "tls/chain.h"
 #include "tls/pem.h"
 
 static bool read_chain(struct ph_tls_identity *identity, struct ph_str text, struct ph_buf *error);
@@ -53,6 +55,31 @@ void ph_tls_identity_destroy(struct ph_tls_identity *identity)
         EVP_PKEY_free(identity->key);
         free(identity);
     }
+}
+
+int64_t ph_tls_identity_not_before_s(const struct ph_tls_identity *identity)
+{
+    return identity->not_before_s;
+}
+
+const char *ph_tls_identity_issuer(const struct ph_tls_identity *identity)
+{
+    return identity->issuer;
+}
+
+const char *ph_tls_identity_subject(const struct ph_tls_identity *identity)
+{
+    return identity->subject;
+}
+
+const uint8_t *ph_tls_identity_sha256(const struct ph_tls_identity *identity)
+{
+    return identity->sha256;
+}
+
+const uint8_t *ph_tls_identity_spki_sha256(const struct ph_tls_identity *identity)
+{
+    return identity->spki_sha256;
 }
 
 int64_t ph_tls_identity_not_after_s(const struct ph_tls_identity *identity)
@@ -109,11 +136,26 @@ static EVP_PKEY *read_key(struct ph_str pem)
     return key;
 }
 
+static void describe(struct ph_tls_identity *identity, X509 *leaf)
+{
+    uint8_t *spki = NULL;
+    int spki_len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(leaf), &spki);
+    const CRYPTO_BUFFER *der = identity->chain[0];
+
+    PH_CHECK(spki_len > 0);
+    SHA256(spki, (size_t)spki_len, identity->spki_sha256);
+    OPENSSL_free(spki);
+    SHA256(CRYPTO_BUFFER_data(der), CRYPTO_BUFFER_len(der), identity->sha256);
+    ph_chain_format_name(X509_get_issuer_name(leaf), identity->issuer);
+    ph_chain_format_name(X509_get_subject_name(leaf), identity->subject);
+}
+
 static bool read_leaf(struct ph_tls_identity *identity, struct ph_buf *error)
 {
     X509 *leaf = X509_parse_from_buffer(identity->chain[0]);
-    bool valid =
-        leaf != NULL && ph_asn1_time_to_s(X509_get0_notAfter(leaf), &identity->not_after_s);
+    bool valid = leaf != NULL &&
+                 ph_asn1_time_to_s(X509_get0_notBefore(leaf), &identity->not_before_s) &&
+                 ph_asn1_time_to_s(X509_get0_notAfter(leaf), &identity->not_after_s);
 
     if (!valid) {
         ph_buf_printf(error, "the first certificate can't be parsed");
@@ -121,6 +163,7 @@ static bool read_leaf(struct ph_tls_identity *identity, struct ph_buf *error)
         ph_buf_printf(error, "the private key doesn't belong to the first certificate");
         valid = false;
     } else {
+        describe(identity, leaf);
         // Without the extension every bit is set.
         identity->allows_client_auth =
             (X509_get_extended_key_usage(leaf) & (XKU_SSL_CLIENT | XKU_ANYEKU)) != 0;

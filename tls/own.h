@@ -16,7 +16,13 @@ struct ph_tls_server;   // one certificate for the receive side; immutable once 
 struct ph_tls_identity *ph_tls_identity_create(struct ph_str chain_pem, struct ph_str key_pem,
                                                struct ph_buf *error);
 void ph_tls_identity_destroy(struct ph_tls_identity *identity); // NULL accepted
+int64_t ph_tls_identity_not_before_s(const struct ph_tls_identity *identity);
 int64_t ph_tls_identity_not_after_s(const struct ph_tls_identity *identity);
+// RFC 2253 text; SHA-256 of the certificate, and of its SubjectPublicKeyInfo.
+const char *ph_tls_identity_issuer(const struct ph_tls_identity *identity);
+const char *ph_tls_identity_subject(const struct ph_tls_identity *identity);
+const uint8_t *ph_tls_identity_sha256(const struct ph_tls_identity *identity);
+const uint8_t *ph_tls_identity_spki_sha256(const struct ph_tls_identity *identity);
 bool ph_tls_identity_allows_client_auth(const struct ph_tls_identity *identity); // W12
 
 struct ph_tls_server *ph_tls_server_create(struct ph_str chain_pem, struct ph_str key_pem,

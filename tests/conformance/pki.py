@@ -133,6 +133,21 @@ class Pki:
     def client(self, subject, **options):
         return issue(self.root, subject, usage=(CLIENT,), **options)
 
+    def own(self, directory):
+        """CertificateDir: certificates that share issuer and subject, of which the newest valid one counts."""
+        directory.mkdir()
+        spans = {
+            "going": [(-30, 300)],
+            "renewed": [(-300, 30), (-1, 300), (1, 400), (-30, 300)],
+            "over": [(-300, -1)],
+        }
+        for subject, pairs in spans.items():
+            for i, (begin, end) in enumerate(pairs):
+                certificate = self.client(f"{subject}.posthaste.test", begin=NOW + begin * DAY, end=NOW + end * DAY)
+                (directory / f"{subject}-{i}.pem").write_bytes(certificate.chain_pem() + certificate.key_pem())
+                if (subject, i) == ("renewed", 1):
+                    self.newest = certificate
+
     def staple(self, certificate, good=False):
         """A DER OCSP response by the issuer itself."""
         status = ocsp.OCSPCertStatus.GOOD if good else ocsp.OCSPCertStatus.REVOKED
