@@ -295,6 +295,8 @@ void ph_queue_backoff(struct ph_queue *queue, const struct ph_reason *reason)
     if (queue->obsolete || queue->state == PH_QUEUE_RETRY) {
         return; // a session that was begun before tells the same once more
     }
+    // A refusal may come while the route is asked for anew: the answer is for the next try to ask.
+    ph_queue_abandon_lookup(queue);
     queue->state = PH_QUEUE_RETRY;
     queue->failure_count++;
     queue->last_error = *reason;

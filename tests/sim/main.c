@@ -1,5 +1,6 @@
 // posthaste-sim: histories by their seeds, each in a process of its own.
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -190,6 +191,9 @@ int main(int argc, char **argv)
     if (plan.one) {
         plan.count = 1;
     }
+    // Memory once used is used again: pages come and go by the thousand otherwise.
+    mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
     ph_log_set_sink(ignore_log, NULL);
     RAND_reset_for_fuzzing();
     sim_certificates_create();

@@ -85,16 +85,15 @@ void sim_peers_connectors(struct ph_buf *out)
         [DEMAND_NAME] = "TlsAuthLevel = DomainValidation  TlsDomain = {\"*.site0.example\"}",
     };
 
-    ph_buf_append(out, PH_STR("SendConnector \"any\" { AddressSpaces = {\"*\"} }\n"));
+    ph_buf_append(out, PH_STR("SendConnector \"any\" { AddressSpaces = {\"*\"}\n"
+                              "TlsTrustAnchors = {\"/root.pem\"} }\n"));
     for (unsigned site = 0; site < SIM_SITES; site++) {
         if (demands[site] != DEMAND_NOTHING) {
             ph_buf_printf(out,
                           "SendConnector \"site%u\" { AddressSpaces = {\"site%u.example\"}\n"
-                          "RequireTLS = true\n%s\n%s}\n",
+                          "RequireTLS = true\nTlsTrustAnchors = {\"/root.pem\"}\n%s\n%s}\n",
                           site, site, levels[demands[site]],
-                          demands[site] == DEMAND_TLS ? ""
-                                                      : "TlsTrustAnchors = {\"/root.pem\"}\n"
-                                                        "RevocationCrls = {\"/crl.pem\"}\n");
+                          demands[site] == DEMAND_TLS ? "" : "RevocationCrls = {\"/crl.pem\"}\n");
         }
     }
 }
