@@ -238,6 +238,7 @@ static void obey_signals(struct daemon *d, const sigset_t *signals)
             ph_log(PH_LOG_INFO, "stopping: what is in flight is finished or parked");
             notify_systemd("STOPPING=1");
             ph_engine_stop(d->engine);
+            ph_resolver_hurry(d->resolver);
             running = false;
         }
     }

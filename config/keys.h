@@ -157,8 +157,7 @@ enum ph_block_kind {
     X(REVOCATION_UNKNOWN, "RevocationUnknown", CHOICE, "defer", 0, 0, "defer|accept", IN_FORCE)    \
     X(DANE_MODE, "SmtpDaneMode", CHOICE, "Opportunistic", 0, 0, "Opportunistic|Mandatory|None",    \
       IN_FORCE)                                                                                    \
-    X(MTA_STS_MODE, "MtaStsMode", CHOICE, "Opportunistic", 0, 0, "Opportunistic|Mandatory|None",   \
-      LATER)                                                                                       \
+    X(MTA_STS_MODE, "MtaStsMode", CHOICE, "Opportunistic", 0, 0, "Opportunistic|None", IN_FORCE)   \
     X(REQUIRETLS_EXTENSION, "RequireTlsExtension", CHOICE, "on", 0, 0, "on|off", IN_FORCE)         \
     X(TLS_REPORTING, "TlsReporting", CHOICE, "on", 0, 0, "on|off", LATER)                          \
     X(RETRY_TLS, "RetryTls", TIMES, "", 1000, PH_DAYS_MS(20), NULL, IN_FORCE)                      \

@@ -132,6 +132,7 @@ struct ph_send_connector {
     bool domain_secure_enabled;
     bool hold_when_disabled;
     bool requiretls_extension;        // RequireTlsExtension
+    bool mta_sts;                     // MtaStsMode
     struct ph_tls_identity *identity; // client certificate; NULL: none
     bool identity_configured;         // TlsCertificateName was given
     // Why there is no identity though one is configured (a configuration that runs is not given up

@@ -70,6 +70,7 @@ static struct ph_dispatch *create(struct ph_queue *queue, uint32_t message, cons
     dispatch->domain = queue->domain;
     dispatch->connector = queue->connector != NULL ? queue->connector->name : PH_STR_NONE;
     dispatch->own_policy = queue->policy;
+    dispatch->sts = ph_sts_policy_retain(queue->sts);
     dispatch->policy = &dispatch->own_policy;
     if (queue->site != NULL && purpose == PH_DISPATCH_DELIVER) {
         dispatch->spec = queue->site->spec;
@@ -205,6 +206,9 @@ static void prepared(struct ph_dispatch *dispatch)
                queue->connector->requiretls_extension) {
         ph_tls_policy_waive_destination(&dispatch->own_policy);
     }
+    if (queue->waived_until_ms > ph_worker_wall_ms(queue->worker)) {
+        ph_tls_policy_waive_destination(&dispatch->own_policy);
+    }
     dispatch->transaction = (struct ph_client_transaction){
         .envelope = &content->envelope,
         .recipients = dispatch->recipients,
@@ -263,6 +267,7 @@ static void destroy(struct ph_dispatch *dispatch)
 {
     ph_content_release(dispatch->content);
     ph_site_spec_release(dispatch->spec);
+    ph_sts_policy_release(dispatch->sts);
     ph_session_note_release(dispatch->note);
     free(dispatch->would_defer);
     free(dispatch);

@@ -90,6 +90,7 @@ struct ph_dispatch {
     bool unsuited;           // some session was not good enough for it: counted so at its queue
     const struct ph_tls_policy *policy; // `own_policy`: the queue's may change under it
     struct ph_tls_policy own_policy;
+    struct ph_sts_policy *sts;  // referenced: what `own_policy` points to
     struct ph_site_spec *spec;  // referenced
     struct ph_content *content; // referenced once prepared
     uint64_t formed_ms;

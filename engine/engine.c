@@ -4,8 +4,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/sources.h"
+#include "engine/sts_cache.h"
 #include "engine/worker.h"
 
 #define PH_ENGINE_MESSAGE_SEGMENT_BYTES (UINT64_C(64) << 20) // DESIGN: sealed at 64 MiB
@@ -20,8 +22,32 @@ struct ph_engine {
     uint16_t log_count;
     struct ph_worker *workers;
     struct ph_sources *sources;
+    struct ph_sts_cache *sts_cache;
     _Atomic uint32_t sockets_sent[PH_WORKERS_MAX];
 };
+
+// What destinations were known to publish: without it they are asked anew.
+static void load_sts(struct ph_engine *engine)
+{
+    const struct ph_engine_options *options = &engine->options;
+    struct ph_io *io = options->start_io != NULL ? options->start_io : options->ios[0];
+    struct ph_buf path = {0};
+    struct ph_buf problems = {0};
+    int64_t result;
+
+    ph_buf_printf(&path, "%s/policies", engine->spool_dir);
+    engine->sts_cache = ph_sts_cache_create(ph_buf_cstr(&path));
+    result = ph_sts_cache_load(engine->sts_cache, io, &problems);
+    if (result < 0) {
+        ph_buf_printf(&problems, "%s can't be used: %s; policies are forgotten at a restart\n",
+                      ph_buf_cstr(&path), strerror((int)-result));
+    }
+    if (problems.len > 0) {
+        ph_engine_report_problem(engine, ph_buf_str(&problems));
+    }
+    ph_buf_deinit(&problems);
+    ph_buf_deinit(&path);
+}
 
 int ph_engine_create(const struct ph_engine_options *options, struct ph_engine **out,
                      struct ph_buf *error)
@@ -49,6 +75,7 @@ int ph_engine_create(const struct ph_engine_options *options, struct ph_engine *
         return result;
     }
     engine->sources = ph_sources_create();
+    load_sts(engine);
     engine->workers = ph_alloc(options->worker_count * sizeof(struct ph_worker));
     for (uint16_t i = 0; i < options->worker_count; i++) {
         struct ph_worker *worker = &engine->workers[i];
@@ -122,6 +149,11 @@ void ph_engine_report_problem(struct ph_engine *engine, struct ph_str text)
     if (engine->options.problem != NULL) {
         engine->options.problem(engine->options.owner, text);
     }
+}
+
+struct ph_sts_cache *ph_engine_sts_cache(struct ph_engine *engine)
+{
+    return engine->sts_cache;
 }
 
 struct ph_sources *ph_engine_sources(struct ph_engine *engine)
@@ -240,6 +272,7 @@ void ph_engine_destroy(struct ph_engine *engine)
     }
     ph_spool_directory_close(engine->directory);
     ph_sources_destroy(engine->sources);
+    ph_sts_cache_destroy(engine->sts_cache);
     if (engine->config != engine->options.config) {
         ph_config_release(engine->options.config);
     }

@@ -63,6 +63,8 @@ void ph_engine_report_listening(struct ph_engine *engine, struct ph_str connecto
 void ph_engine_report_problem(struct ph_engine *engine, struct ph_str text);
 struct ph_sources;
 struct ph_sources *ph_engine_sources(struct ph_engine *engine);
+struct ph_sts_cache;
+struct ph_sts_cache *ph_engine_sts_cache(struct ph_engine *engine);
 // Sockets on their way to a worker, which count as its load.
 void ph_engine_socket_sent(struct ph_engine *engine, uint16_t worker, int change);
 uint32_t ph_engine_sockets_sent(struct ph_engine *engine, uint16_t worker);

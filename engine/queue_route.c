@@ -20,6 +20,7 @@ struct ph_lookup {
     unsigned pending;
     size_t op_count;
     struct ph_resolve_op *ops;  // an MX question each
+    struct ph_sts_ask *sts;     // what its policy domain publishes
     struct ph_site_host *hosts; // found so far
     size_t host_count;
     uint32_t ttl_s;
@@ -28,6 +29,7 @@ struct ph_lookup {
 };
 
 static void on_answer(struct ph_op *op);
+static void on_sts(struct ph_op *op);
 static void conclude(struct ph_lookup *lookup);
 
 static void add_host(struct ph_lookup *lookup, const struct ph_site_host *host)
@@ -67,6 +69,67 @@ static void plan_smart_hosts(struct ph_lookup *lookup, const struct ph_send_conn
     }
 }
 
+// RFC 8461 §3.4: the next hop's name: a smart host has its own policy, an IP literal has none.
+// Where there are several smart hosts, none of their policies holds for all.
+static struct ph_str policy_domain(const struct ph_queue *queue)
+{
+    const struct ph_send_connector *connector = queue->connector;
+
+    if (connector->dns_routing) {
+        return queue->domain;
+    }
+    return connector->smart_host_count == 1 && !connector->smart_hosts[0].is_literal
+               ? connector->smart_hosts[0].name
+               : PH_STR_NONE;
+}
+
+static void ask_sts(struct ph_lookup *lookup)
+{
+    const struct ph_queue *queue = lookup->queue;
+    struct ph_str domain = policy_domain(queue);
+    enum ph_reason_kind last = queue->last_error.kind;
+    enum ph_sts_ask_how how = last == PH_REASON_STS_CERT || last == PH_REASON_STS_MX_MISMATCH
+                                  ? PH_STS_ASK_DISTRUST
+                                  : PH_STS_ASK_NORMAL;
+
+    if (domain.len > 0) {
+        lookup->sts = ph_alloc(sizeof(*lookup->sts));
+        lookup->pending++;
+        ph_op_init(&lookup->sts->op, on_sts, lookup);
+        ph_sts_ask_start(lookup->sts, lookup->worker, domain,
+                         queue->connector->mta_sts ? how : PH_STS_ASK_EXCEPTION);
+    }
+}
+
+static void on_sts(struct ph_op *op)
+{
+    struct ph_lookup *lookup = op->owner;
+
+    lookup->pending--;
+    if (lookup->pending == 0) {
+        conclude(lookup);
+    }
+}
+
+// What the destination publishes from now on holds for what is prepared from now on.
+static void take_sts(struct ph_queue *queue, struct ph_sts_ask *ask)
+{
+    ph_sts_policy_release(queue->sts);
+    queue->sts =
+        ask != NULL && queue->connector->mta_sts ? ph_sts_policy_retain(ask->policy) : NULL;
+    queue->policy.sts = queue->sts != NULL && queue->sts->mode != PH_STS_NONE ? queue->sts : NULL;
+    queue->waived_until_ms = ask != NULL ? ask->waived_until_ms : 0;
+}
+
+static uint64_t valid_for_ms(const struct ph_queue *queue, uint64_t ttl_ms)
+{
+    uint64_t wall_ms = ph_worker_wall_ms(queue->worker);
+    uint64_t waived_ms =
+        queue->waived_until_ms > wall_ms ? queue->waived_until_ms - wall_ms : ttl_ms;
+
+    return waived_ms < ttl_ms ? waived_ms : ttl_ms;
+}
+
 void ph_queue_resolve(struct ph_queue *queue)
 {
     const struct ph_send_connector *connector = queue->connector;
@@ -78,11 +141,13 @@ void ph_queue_resolve(struct ph_queue *queue)
     lookup->ops = ph_alloc((connector->smart_host_count + 1) * sizeof(*lookup->ops));
     lookup->hosts = ph_alloc(PH_ROUTE_HOSTS_MAX * sizeof(*lookup->hosts));
     queue->lookup = lookup;
+    lookup->worker->asking_count++;
     if (connector->dns_routing) {
         ask(lookup, queue->domain);
     } else {
         plan_smart_hosts(lookup, connector);
     }
+    ask_sts(lookup);
     if (lookup->pending == 0) {
         conclude(lookup);
         return;
@@ -212,7 +277,8 @@ static void conclude(struct ph_lookup *lookup)
         queue->lookup = NULL;
         if (lookup->host_count > 0) {
             queue->policy.mx_secure = !lookup->insecure;
-            ph_queue_routed(queue, make_spec(lookup), (uint64_t)ttl_s * 1000);
+            take_sts(queue, lookup->sts);
+            ph_queue_routed(queue, make_spec(lookup), valid_for_ms(queue, (uint64_t)ttl_s * 1000));
         } else {
             ph_config_apply_error_policies(queue->connector, &lookup->reason);
             if (ph_reason_is_permanent(&lookup->reason)) {
@@ -222,6 +288,11 @@ static void conclude(struct ph_lookup *lookup)
             }
         }
     }
+    if (lookup->sts != NULL) {
+        ph_sts_ask_deinit(lookup->sts);
+        free(lookup->sts);
+    }
+    lookup->worker->asking_count--;
     free(lookup->hosts);
     free(lookup->ops);
     free(lookup);

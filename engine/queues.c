@@ -412,6 +412,7 @@ static void destroy(struct ph_queue *queue)
         worker->queue_table_free = queue->index;
     }
     hold_at(queue, NULL);
+    ph_sts_policy_release(queue->sts);
     ph_ready_deinit(&queue->ready);
     ph_config_release(queue->config);
     free(queue->key);

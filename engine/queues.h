@@ -32,7 +32,10 @@ struct ph_queue {
     struct ph_worker *worker;
     struct ph_config *config; // referenced
     const struct ph_send_connector *connector;
-    struct ph_str domain;        // A-labels, in `key`
+    struct ph_str domain;      // A-labels, in `key`
+    struct ph_sts_policy *sts; // referenced; NULL: none in force
+    uint64_t
+        waived_until_ms; // wall clock: until then what the destination publishes is passed over
     struct ph_tls_policy policy; // with what the destination publishes, as of the last look
     enum ph_queue_state state;
     uint32_t index; // in the worker's table: what a recipient holds

@@ -12,8 +12,9 @@
 
 #include "dns/local.h"
 
-#define PH_RESOLVER_ASKED_MAX 4096                        // questions under way; ours
-#define PH_RESOLVER_TIMEOUT_MS 20000                      // no question takes longer; ours
+#define PH_RESOLVER_ASKED_MAX 4096   // questions under way; ours
+#define PH_RESOLVER_TIMEOUT_MS 20000 // no question takes longer; ours
+#define PH_RESOLVER_HURRY_MS 500     // or so, when the process is about to end; ours
 #define PH_RESOLVER_ROOT_ANCHOR "/usr/share/dns/root.key" // Debian's dns-root-data
 #define PH_RESOLVER_TTL_NEGATIVE_S 60                     // of an answer without records; ours
 
@@ -45,6 +46,7 @@ struct ph_resolver {
     STAILQ_HEAD(, ph_offload_job) asked; // to the thread; under the lock
     unsigned under_way;                  // under the lock
     bool ending;                         // under the lock
+    bool hurried;                        // under the lock
     TAILQ_HEAD(, question) waiting;      // the thread's own
 };
 
@@ -126,6 +128,14 @@ static void wake(struct ph_resolver *resolver)
     uint64_t one = 1;
 
     PH_CHECK(write(resolver->wake_fd, &one, sizeof(one)) == sizeof(one) || errno == EAGAIN);
+}
+
+void ph_resolver_hurry(struct ph_resolver *resolver)
+{
+    pthread_mutex_lock(&resolver->lock);
+    resolver->hurried = true;
+    pthread_mutex_unlock(&resolver->lock);
+    wake(resolver);
 }
 
 void ph_resolver_destroy(struct ph_resolver *resolver)
@@ -282,12 +292,11 @@ static void ask(struct question *q)
     }
 }
 
-static void give_up_late(struct ph_resolver *resolver, bool all)
+static void give_up_late(struct ph_resolver *resolver, uint64_t timeout_ms)
 {
     struct question *q;
 
-    while ((q = TAILQ_FIRST(&resolver->waiting)) != NULL &&
-           (all || now_ms() - q->asked_ms >= PH_RESOLVER_TIMEOUT_MS)) {
+    while ((q = TAILQ_FIRST(&resolver->waiting)) != NULL && now_ms() - q->asked_ms >= timeout_ms) {
         ub_cancel(resolver->context, q->async_id);
         q->status = PH_RESOLVE_TIMEOUT;
         snprintf(q->detail, sizeof(q->detail), "no name server answered");
@@ -301,13 +310,14 @@ static void *serve(void *argument)
     struct pollfd watched[2] = {{.fd = ub_fd(resolver->context), .events = POLLIN},
                                 {.fd = resolver->wake_fd, .events = POLLIN}};
     bool ending = false;
+    bool hurried = false;
 
     while (!ending) {
         struct ph_offload_job_list fresh = STAILQ_HEAD_INITIALIZER(fresh);
         struct ph_offload_job *job;
         uint64_t wakes;
 
-        poll(watched, 2, TAILQ_EMPTY(&resolver->waiting) ? -1 : 1000);
+        poll(watched, 2, TAILQ_EMPTY(&resolver->waiting) ? -1 : hurried ? 100 : 1000);
         PH_CHECK(read(resolver->wake_fd, &wakes, sizeof(wakes)) >= 0 || errno == EAGAIN);
         pthread_mutex_lock(&resolver->lock);
         while ((job = STAILQ_FIRST(&resolver->asked)) != NULL) {
@@ -315,13 +325,16 @@ static void *serve(void *argument)
             STAILQ_INSERT_TAIL(&fresh, job, link);
         }
         ending = resolver->ending;
+        hurried = resolver->hurried;
         pthread_mutex_unlock(&resolver->lock);
         while ((job = STAILQ_FIRST(&fresh)) != NULL) {
             STAILQ_REMOVE_HEAD(&fresh, link);
             ask(PH_CONTAINER_OF(job, struct question, job));
         }
         ub_process(resolver->context);
-        give_up_late(resolver, ending);
+        give_up_late(resolver, ending    ? 0
+                               : hurried ? PH_RESOLVER_HURRY_MS
+                                         : PH_RESOLVER_TIMEOUT_MS);
     }
     return NULL;
 }

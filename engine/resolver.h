@@ -22,6 +22,8 @@ struct ph_resolver_options {
 struct ph_resolver *ph_resolver_create(const struct ph_resolver_options *options,
                                        struct ph_buf *error);
 void ph_resolver_destroy(struct ph_resolver *resolver); // nothing under way; NULL accepted
+// From any thread: the process is about to end, so nothing is waited for much longer.
+void ph_resolver_hurry(struct ph_resolver *resolver);
 // From the world of `sink`: answers at once or by the sink. A NULL resolver answers SERVFAIL.
 void ph_resolver_submit(struct ph_resolver *resolver, struct ph_offload_sink *sink,
                         struct ph_resolve_op *op);

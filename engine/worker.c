@@ -129,6 +129,9 @@ static void on_sweep(struct ph_timer *timer)
             }
         }
         ph_home_sites_sweep(worker, PH_WORKER_IDLE_MS);
+        if (worker->index == 0) {
+            ph_sts_refresh_due(worker);
+        }
     }
     ph_wheel_set(&worker->wheel, &worker->sweep_timer,
                  worker->io->now_ns +
@@ -302,6 +305,7 @@ int ph_worker_open(struct ph_worker *worker, struct ph_buf *error)
     ph_wheel_init(&worker->wheel, worker->io->now_ns);
     ph_store_init(&worker->store);
     TAILQ_INIT(&worker->dirty_sites);
+    TAILQ_INIT(&worker->asks);
     worker->tls = ph_tls_context_create(&(struct ph_tls_context_options){
         .now_s = wall_seconds,
         .owner = worker,
@@ -361,6 +365,7 @@ void ph_worker_stop(struct ph_worker *worker)
     worker->stopping = true;
     worker->stop_deadline_ms = ph_worker_now_ms(worker) + worker->config->shutdown_timeout_ms;
     ph_worker_ingest_stop(worker);
+    ph_sts_ask_hurry_all(worker);
     HASH_ITER(hh, worker->sites, site, next_site)
     {
         struct ph_connection *c;
@@ -399,7 +404,8 @@ static void come_to_rest(struct ph_worker *worker)
         ph_worker_ingest_abort(worker);
     }
     rest = PH_COUNTER_READ(worker, connections_out) == 0 && worker->storing_count == 0 &&
-           worker->dispatch_count == 0 && ph_worker_ingest_at_rest(worker);
+           worker->asking_count == 0 && worker->dispatch_count == 0 &&
+           ph_worker_ingest_at_rest(worker);
     atomic_store(&worker->stopped, rest);
     // Also at rest: the others may still need this one, and all end together.
     ph_wheel_set(&worker->wheel, &worker->sweep_timer, worker->io->now_ns + PH_WORKER_STOP_POLL_NS);

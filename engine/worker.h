@@ -19,6 +19,7 @@
 #include "engine/peers.h"
 #include "engine/queues.h"
 #include "engine/site.h"
+#include "engine/sts_ask.h"
 #include "queue/retry.h"
 #include "queue/message.h"
 #include "queue/spool.h"
@@ -125,9 +126,11 @@ struct ph_worker {
     TAILQ_HEAD(ph_ingest_list, ph_ingest) ingests;
     TAILQ_HEAD(ph_listening_list, ph_listening) listening; // worker 0
     uint64_t storing_count;                                // messages whose group isn't durable yet
-    uint64_t dispatch_count;                               // messages under way, here or at a home
-    uint64_t dispatch_recipient_count;                     // their recipients
-    struct ph_buf log; // lines of the delivery log, handed over once a turn
+    uint64_t asking_count; // lookups and fetches under way for queues
+    struct ph_sts_ask_list asks;
+    uint64_t dispatch_count;           // messages under way, here or at a home
+    uint64_t dispatch_recipient_count; // their recipients
+    struct ph_buf log;                 // lines of the delivery log, handed over once a turn
     struct ph_log_chain log_chain;
 
     bool stopping;
