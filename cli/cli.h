@@ -40,6 +40,7 @@ int ph_cli_explain(int argc, char **argv);
 int ph_cli_verify(int argc, char **argv);
 int ph_cli_queue(int argc, char **argv);
 int ph_cli_spool(int argc, char **argv);
+int ph_cli_import(int argc, char **argv);
 int ph_cli_log(int argc, char **argv);
 int ph_cli_rehearse(int argc, char **argv);
 int ph_cli_demo(int argc, char **argv);

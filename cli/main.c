@@ -18,6 +18,7 @@ static const struct {
     {"spool", ph_cli_spool, "examines a spool that no daemon uses"},
     {"log", ph_cli_log, "is the delivery log whole? what did Mode = report let pass?"},
     {"rehearse", ph_cli_rehearse, "recorded sessions, judged by another configuration"},
+    {"import", ph_cli_import, "the configuration of Exchange or Postfix, in ours"},
     {"demo", ph_cli_demo, "the whole engine on an embedded default, with partners good and bad"},
 };
 

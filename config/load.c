@@ -112,9 +112,16 @@ static struct ph_config *load(const char *path, struct ph_str text, struct ph_co
     return config;
 }
 
-struct ph_config *ph_config_load(const char *path, struct ph_buf *errors, struct ph_buf *warnings)
+struct ph_config *ph_config_load_text(const char *name, struct ph_str text, struct ph_buf *errors,
+                                      struct ph_buf *warnings)
 {
     struct ph_config_files files = {.read = read_file, .expand = expand_glob};
+
+    return load(name, text, &files, errors, warnings);
+}
+
+struct ph_config *ph_config_load(const char *path, struct ph_buf *errors, struct ph_buf *warnings)
+{
     struct ph_config *config = NULL;
     struct ph_buf text = {0};
     struct ph_buf error = {0};
@@ -123,7 +130,7 @@ struct ph_config *ph_config_load(const char *path, struct ph_buf *errors, struct
     if (!read_file(NULL, path, &text, &mode, &error)) {
         ph_buf_printf(errors, "%s:1: C27 file: %.*s\n", path, PH_STR_ARG(ph_buf_str(&error)));
     } else {
-        config = load(path, ph_buf_str(&text), &files, errors, warnings);
+        config = ph_config_load_text(path, ph_buf_str(&text), errors, warnings);
     }
     ph_buf_deinit(&text);
     ph_buf_deinit(&error);

@@ -23,6 +23,9 @@ struct ph_config_files {
 struct ph_config *ph_config_parse_text(const char *name, struct ph_str text,
                                        const struct ph_config_files *files, struct ph_buf *errors,
                                        struct ph_buf *warnings);
+// As above, with the disk's files for what the text names.
+struct ph_config *ph_config_load_text(const char *name, struct ph_str text, struct ph_buf *errors,
+                                      struct ph_buf *warnings);
 // As above, from the disk.
 struct ph_config *ph_config_load(const char *path, struct ph_buf *errors, struct ph_buf *warnings);
 
