@@ -523,13 +523,35 @@ static void find_voided(struct recovery *r)
     }
 }
 
-static void report_heads(struct recovery *r)
+// The head is written with the first group: where no later group shows that this one was durable,
+// the write was torn, and nobody was told of it.
+static bool head_torn(struct recovery *r, struct ph_segment *segment)
+{
+    struct ph_group group;
+    struct ph_str meta;
+    uint64_t at = search_group(r, segment, PH_SEGMENT_HEAD_BYTES);
+    bool first = at != 0 && group_at(r, segment, at, &group, &meta);
+    uint64_t number = first ? group.number : 0;
+
+    return first && search_group(r, segment, at + ph_group_disk_bytes(&group)) == 0 &&
+           (is_last_segment(segment) || is_void(r, number));
+}
+
+static void judge_heads(struct recovery *r)
 {
     struct ph_segment *segment;
+    struct ph_segment *next;
 
-    TAILQ_FOREACH(segment, &r->spool->segments, link)
-    {
-        if (segment->head_damaged) {
+    r->last_group = 0;
+    for (segment = TAILQ_FIRST(&r->spool->segments); segment != NULL; segment = next) {
+        next = TAILQ_NEXT(segment, link);
+        if (!segment->head_damaged) {
+            continue;
+        }
+        if (head_torn(r, segment)) {
+            r->report->torn_bytes += PH_SEGMENT_HEAD_BYTES;
+            ph_spool_segment_discard(r->spool, segment);
+        } else {
             r->report->quarantined_records++;
             r->report->quarantined_bytes += PH_SEGMENT_HEAD_BYTES;
             snprintf(r->report->detail, sizeof(r->report->detail),
@@ -557,8 +579,8 @@ static void read_segments(struct recovery *r)
     struct ph_segment *segment;
 
     ph_spool_segment_recycle(r->spool, oldest_needed(r));
-    report_heads(r);
     find_voided(r);
+    judge_heads(r);
     r->last_group = 0;
     TAILQ_FOREACH(segment, &r->spool->segments, link)
     {
