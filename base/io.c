@@ -326,3 +326,14 @@ void ph_io_fetch_cancel(struct ph_fetch_op *op)
         op->op.io->vtable->fetch_cancel(op->op.io, op);
     }
 }
+
+void ph_io_work(struct ph_io *io, struct ph_work_op *op)
+{
+    submit(io, &op->op);
+    if (io->vtable->work != NULL) {
+        io->vtable->work(io, op);
+    } else {
+        op->run(op);
+        ph_io_complete(io, &op->op, 0);
+    }
+}

@@ -151,6 +151,13 @@ struct ph_fetch_op {
     char detail[PH_FETCH_DETAIL_MAX]; // for people: why it failed
 };
 
+// A computation off the worker: `run` may touch what its owner lends it until the step, nothing
+// else. A world without other threads runs it at once.
+struct ph_work_op {
+    struct ph_op op; // result: 0
+    void (*run)(struct ph_work_op *work);
+};
+
 struct ph_listen_options {
     struct ph_endpoint at; // port 0 takes any
     int backlog;
@@ -225,6 +232,7 @@ struct ph_io_vtable {
     void (*check_password)(struct ph_io *io, struct ph_password_op *op);
     void (*fetch)(struct ph_io *io, struct ph_fetch_op *op);
     void (*fetch_cancel)(struct ph_io *io, struct ph_fetch_op *op);
+    void (*work)(struct ph_io *io, struct ph_work_op *op); // NULL: has no other threads
 
     void (*destroy)(struct ph_io *io); // nothing may be pending
 };
@@ -339,3 +347,4 @@ void ph_io_check_password(struct ph_io *io, struct ph_password_op *op);
 void ph_io_fetch(struct ph_io *io, struct ph_fetch_op *op);
 // It ends soon, with -ECANCELED unless it was about to end anyway. Only while it is pending.
 void ph_io_fetch_cancel(struct ph_fetch_op *op);
+void ph_io_work(struct ph_io *io, struct ph_work_op *op);

@@ -548,6 +548,7 @@ static void build_global(struct ph_builder *b)
                          "TLS session is resumed");
     }
     config->outcome_sync_delay_ms = v[PH_GLOBAL_OUTCOME_SYNC_DELAY].number;
+    config->revocation_refresh_ms = v[PH_GLOBAL_REVOCATION_REFRESH].number;
     config->shutdown_timeout_ms = v[PH_GLOBAL_SHUTDOWN_TIMEOUT].number;
     config->spool_lock_timeout_ms = v[PH_GLOBAL_SPOOL_LOCK_TIMEOUT].number;
     config->min_free_percent =

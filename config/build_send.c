@@ -216,6 +216,7 @@ struct trust_cache {
     struct ph_value anchors;
     struct ph_value intermediates;
     struct ph_value crls;
+    bool fetch;
     struct ph_trust *trust;
 };
 
@@ -225,11 +226,38 @@ static struct ph_trust *find_trust(struct trust_cache *cache, size_t count, cons
     for (size_t i = 0; i < count; i++) {
         if (same_words(&cache[i].anchors, &s->v[PH_SEND_TLS_TRUST_ANCHORS]) &&
             same_words(&cache[i].intermediates, &s->v[PH_SEND_TLS_INTERMEDIATES]) &&
-            same_words(&cache[i].crls, &s->v[PH_SEND_REVOCATION_CRLS])) {
+            same_words(&cache[i].crls, &s->v[PH_SEND_REVOCATION_CRLS]) &&
+            cache[i].fetch == s->v[PH_SEND_REVOCATION_FETCH].boolean) {
             return cache[i].trust;
         }
     }
     return NULL;
+}
+
+// Files that are to be read again when they change; each once.
+static void keep_crl_files(struct send *s)
+{
+    const struct ph_value *value = &s->v[PH_SEND_REVOCATION_CRLS];
+    struct ph_config *config = s->b->config;
+    struct ph_str *files =
+        ph_build_alloc(s->b, (config->revocation_file_count + value->word_count) * sizeof(*files));
+    size_t count = config->revocation_file_count;
+
+    if (count > 0) {
+        memcpy(files, config->revocation_files, count * sizeof(*files));
+    }
+    for (size_t i = 0; i < value->word_count; i++) {
+        bool known = false;
+
+        for (size_t j = 0; !known && j < count; j++) {
+            known = ph_str_eq(files[j], value->words[i]);
+        }
+        if (!known) {
+            files[count++] = value->words[i];
+        }
+    }
+    config->revocation_files = files;
+    config->revocation_file_count = count;
 }
 
 static void build_trust(struct send *s, struct trust_cache *cache, size_t *cached)
@@ -251,16 +279,19 @@ static void build_trust(struct send *s, struct trust_cache *cache, size_t *cache
             &(struct ph_trust_options){.anchors_pem = ph_buf_str(&anchors),
                                        .intermediates_pem = ph_buf_str(&intermediates),
                                        .crls_pem = ph_buf_str(&crls),
-                                       .revocation_source = crls.len > 0},
+                                       .revocation_source = crls.len > 0,
+                                       .revocation_fetch = s->v[PH_SEND_REVOCATION_FETCH].boolean},
             &error);
         if (trust == NULL) {
             ph_build_error(s->b, s->v[PH_SEND_TLS_TRUST_ANCHORS].at, "C20", "TlsTrustAnchors",
                            "%.*s; name PEM files", PH_STR_ARG(ph_buf_str(&error)));
         } else {
             ph_build_keep_trust(s->b, trust);
+            keep_crl_files(s);
             cache[*cached] = (struct trust_cache){.anchors = s->v[PH_SEND_TLS_TRUST_ANCHORS],
                                                   .intermediates = s->v[PH_SEND_TLS_INTERMEDIATES],
                                                   .crls = s->v[PH_SEND_REVOCATION_CRLS],
+                                                  .fetch = s->v[PH_SEND_REVOCATION_FETCH].boolean,
                                                   .trust = trust};
             (*cached)++;
         }
@@ -351,7 +382,7 @@ static void check_tls_rules(struct send *s)
                          "passes; DomainValidation checks the name");
     }
     if (level <= PH_TLS_CERTIFICATE_VALIDATION && require &&
-        v[PH_SEND_REVOCATION_CRLS].word_count == 0) {
+        v[PH_SEND_REVOCATION_CRLS].word_count == 0 && !v[PH_SEND_REVOCATION_FETCH].boolean) {
         ph_build_warning(b, at, "W13", "RevocationCrls",
                          "no local CRLs, and none are fetched: a revoked certificate passes");
     }

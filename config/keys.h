@@ -61,6 +61,7 @@ enum ph_block_kind {
     X(SPOOL_LOCK_TIMEOUT, "SpoolLockTimeout", TIME, "10s", 0, 3600000, NULL, IN_FORCE)             \
     X(MIN_FREE_SPACE, "MinFreeSpace", SHARE, "10%", 0, 0, NULL, IN_FORCE)                          \
     X(MEMORY_LIMIT, "MemoryLimit", SHARE, "50%", 0, 0, NULL, IN_FORCE)                             \
+    X(REVOCATION_REFRESH, "RevocationRefresh", TIME, "4h", 1000, 604800000, NULL, IN_FORCE)        \
     X(CERTIFICATE_DIR, "CertificateDir", TEXT, "/etc/posthaste/certs", 0, 0, NULL, IN_FORCE)       \
     X(TLS_CACHES, "TlsCaches", CHOICE, "on", 0, 0, "on|off", IN_FORCE)                             \
     X(POSTMASTER, "Postmaster", TEXT, "", 0, 0, NULL, IN_FORCE)                                    \
@@ -152,7 +153,7 @@ enum ph_block_kind {
       IN_FORCE)                                                                                    \
     X(TLS_NAME_SOURCE, "TlsNameSource", CHOICE, "tlsdomain", 0, 0, "tlsdomain|recipient|host",     \
       IN_FORCE)                                                                                    \
-    X(REVOCATION_FETCH, "RevocationFetch", BOOL, "true", 0, 0, NULL, LATER)                        \
+    X(REVOCATION_FETCH, "RevocationFetch", BOOL, "true", 0, 0, NULL, IN_FORCE)                     \
     X(REVOCATION_CRLS, "RevocationCrls", LIST, "", 0, 0, NULL, IN_FORCE)                           \
     X(REVOCATION_UNKNOWN, "RevocationUnknown", CHOICE, "defer", 0, 0, "defer|accept", IN_FORCE)    \
     X(DANE_MODE, "SmtpDaneMode", CHOICE, "Opportunistic", 0, 0, "Opportunistic|Mandatory|None",    \

@@ -245,6 +245,9 @@ struct ph_config {
     size_t receive_domain_secure_count;
 
     struct ph_retry_series retry;
+    uint64_t revocation_refresh_ms;        // CRLs are fetched and read again so often at least
+    const struct ph_str *revocation_files; // RevocationCrls of all connectors, each once
+    size_t revocation_file_count;
     struct ph_resolver_settings resolver;
     struct ph_str control_socket;
     struct ph_endpoint http;    // family NONE: off

@@ -185,9 +185,9 @@ static const char *const step_names[] = {
     [PH_CONNECTION_RESOLVE] = "dns",       [PH_CONNECTION_CONNECT] = "connect",
     [PH_CONNECTION_GREETING] = "banner",   [PH_CONNECTION_EHLO] = "ehlo",
     [PH_CONNECTION_STARTTLS] = "starttls", [PH_CONNECTION_HANDSHAKE] = "handshake",
-    [PH_CONNECTION_EHLO_AGAIN] = "ehlo",   [PH_CONNECTION_AUTH] = "auth",
-    [PH_CONNECTION_OPEN] = "mail",         [PH_CONNECTION_QUIT] = "quit",
-    [PH_CONNECTION_CLOSING] = "close",
+    [PH_CONNECTION_VERIFY] = "verify",     [PH_CONNECTION_EHLO_AGAIN] = "ehlo",
+    [PH_CONNECTION_AUTH] = "auth",         [PH_CONNECTION_OPEN] = "mail",
+    [PH_CONNECTION_QUIT] = "quit",         [PH_CONNECTION_CLOSING] = "close",
 };
 
 static void note_failure(struct ph_connection *c, const struct ph_reason *reason, const char *step)
@@ -211,6 +211,7 @@ void ph_connection_request_close(struct ph_connection *c, enum ph_connection_aft
         c->close_requested = true;
         c->after_close = after;
         c->state = PH_CONNECTION_CLOSING;
+        ph_connection_stop_waiting(c);
         ph_wheel_cancel(&c->worker->wheel, &c->timer);
     }
 }
@@ -561,6 +562,9 @@ static void on_timer(struct ph_timer *timer)
                            "%s (%s) did not finish the TLS handshake within %llu s", c->host->name,
                            c->address, (unsigned long long)timeouts_of(c)->tls_ms / 1000);
         ph_connection_broken(c, &reason);
+        break;
+    case PH_CONNECTION_VERIFY:
+        ph_connection_verify(c);
         break;
     case PH_CONNECTION_OPEN:
         if (ph_client_outstanding(c->client) == 0) {

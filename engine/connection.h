@@ -1,6 +1,6 @@
 // One session to one host of a site: socket, TLS, SMTP client. The state machine of an attempt:
 //
-//   RESOLVE → CONNECT → GREETING → EHLO → STARTTLS → HANDSHAKE → (judge the session) → EHLO again
+//   RESOLVE → CONNECT → GREETING → EHLO → STARTTLS → HANDSHAKE → VERIFY (judge it) → EHLO again
 //      ↑                                                             │        → AUTH → OPEN ⇄ gate,
 //      └── the next address, while there is one ←── CLOSING ←────────┘                 envelope
 //                                                       └→ ENDED
@@ -18,6 +18,7 @@ enum ph_connection_state {
     PH_CONNECTION_EHLO,
     PH_CONNECTION_STARTTLS,
     PH_CONNECTION_HANDSHAKE,
+    PH_CONNECTION_VERIFY, // waits for revocation lists
     PH_CONNECTION_EHLO_AGAIN,
     PH_CONNECTION_AUTH,
     PH_CONNECTION_OPEN,
@@ -44,6 +45,8 @@ PH_MUST_CHECK enum ph_gate_result ph_connection_judge(struct ph_connection *conn
 void ph_connection_retire(struct ph_connection *connection);
 // At once: what is in flight ends as it stands (in doubt where the body's end had gone).
 void ph_connection_abort(struct ph_connection *connection, const struct ph_reason *reason);
+// What one of the worker's connections waited for is at hand, or can't be had.
+void ph_connection_revocation_settled(struct ph_worker *worker, uint64_t ticket);
 const char *ph_connection_state_name(const struct ph_connection *connection);
 
 struct ph_connection *ph_connection_next(const struct ph_connection *connection);

@@ -12,8 +12,9 @@
 #define PH_CONNECTION_SEND_BYTES_MAX (256u << 10)    // handed to one send
 #define PH_CONNECTION_READ_BYTES_MAX (64u << 10)     // plaintext taken from TLS at a time
 #define PH_CONNECTION_INBOUND_BYTES_MAX (256u << 10) // replies not yet read; ours
-#define PH_CONNECTION_TLSA_MIN_S 60 // a session lives so long whatever the TTL; ours
-#define PH_CONNECTION_QUIT_MS 5000  // how long 221 is waited for; ours
+#define PH_CONNECTION_TLSA_MIN_S 60   // a session lives so long whatever the TTL; ours
+#define PH_CONNECTION_VERIFY_MS 10000 // how long revocation lists are waited for; ours
+#define PH_CONNECTION_QUIT_MS 5000    // how long 221 is waited for; ours
 
 enum ph_connection_after_close {
     PH_CONNECTION_THEN_NEXT_ADDRESS,
@@ -74,6 +75,8 @@ struct ph_connection {
     enum ph_client_wait waiting_for;
     uint64_t opened_ms;
     uint64_t handshake_began_ns;
+    uint64_t revocation_ticket; // 0: none is waited for
+    TAILQ_ENTRY(ph_connection) revocation_link;
     uint32_t messages_sent;
     uint32_t messages_done; // with an outcome from the peer
     struct ph_session_note *note;
@@ -97,6 +100,9 @@ void ph_connection_arm_deadline(struct ph_connection *c, bool progress);
 void ph_connection_greet(struct ph_connection *c); // connected: the conversation begins
 void ph_connection_on_received(struct ph_op *op);
 void ph_connection_on_sent(struct ph_op *op);
+// Revocation lists are not waited for any longer: judge by what is at hand.
+void ph_connection_verify(struct ph_connection *c);
+void ph_connection_stop_waiting(struct ph_connection *c);
 // The end of every entry: what was decided is carried out.
 void ph_connection_settle(struct ph_connection *c);
 // Takes the results of transactions that are over, wherever they stand.

@@ -7,6 +7,7 @@
 
 #include "engine/connection_parts.h"
 #include "engine/delivery.h"
+#include "engine/revocation.h"
 #include "tls/verify.h"
 
 #define PH_RESUMPTION_KEY_MAX 600 // sending identity, host, port and server name as text
@@ -256,10 +257,16 @@ static enum ph_tls_result encrypt_slices(struct ph_connection *c, const struct i
     return result;
 }
 
+// TLS has the stream, and nothing may be said over it yet.
+static bool before_ehlo_again(const struct ph_connection *c)
+{
+    return c->state == PH_CONNECTION_HANDSHAKE || c->state == PH_CONNECTION_VERIFY;
+}
+
 static void send_encrypted(struct ph_connection *c)
 {
     struct ph_buf *output = ph_tls_session_output(c->tls);
-    bool more = c->state != PH_CONNECTION_HANDSHAKE;
+    bool more = !before_ehlo_again(c);
 
     while (more && output->len < PH_CONNECTION_SEND_BYTES_MAX) {
         struct iovec slices[PH_SEND_IOV_MAX];
@@ -327,7 +334,7 @@ void ph_connection_settle(struct ph_connection *c)
             c->close_issued = true;
             ph_io_close(c->socket, &c->close_op);
         }
-    } else if (c->client != NULL && c->state != PH_CONNECTION_HANDSHAKE) {
+    } else if (c->client != NULL && !before_ehlo_again(c)) {
         ph_connection_arm_deadline(c, false);
     }
 }
@@ -368,7 +375,7 @@ static void read_tls(struct ph_connection *c)
     if (c->state == PH_CONNECTION_HANDSHAKE) {
         go_on_with_handshake(c);
     }
-    while (!c->close_requested && c->state != PH_CONNECTION_HANDSHAKE && result == PH_TLS_OK) {
+    while (!c->close_requested && !before_ehlo_again(c) && result == PH_TLS_OK) {
         result = ph_tls_session_read(c->tls, &c->inbound, PH_CONNECTION_READ_BYTES_MAX);
         read_replies(c);
     }
@@ -584,10 +591,23 @@ static void note_full_handshake(struct ph_connection *c, const struct ph_tls_fac
     }
 }
 
+// A good chain of which nothing is known yet but where to ask.
+static bool lacks_revocation(struct ph_connection *c, const struct ph_tls_facts *facts)
+{
+    const struct ph_tls_policy *policy = c->opened_for->policy;
+    const struct ph_chain_verdict *verdict;
+
+    if (facts->chain == NULL || policy->trust == NULL || !ph_tls_policy_needs_chain(policy) ||
+        !ph_trust_fetches(policy->trust)) {
+        return false;
+    }
+    verdict = verify_chain(c->worker, facts->chain, policy->trust, ph_worker_wall_ms(c->worker));
+    return verdict->kind == PH_REASON_NONE && verdict->revocation == PH_REVOCATION_UNKNOWN;
+}
+
 static void go_on_with_handshake(struct ph_connection *c)
 {
     struct ph_tls_facts *facts;
-    struct ph_reason reason;
 
     switch (ph_tls_session_handshake(c->tls)) {
     case PH_TLS_MORE:
@@ -607,13 +627,51 @@ static void go_on_with_handshake(struct ph_connection *c)
     } else {
         note_full_handshake(c, facts);
     }
-    if (!session_acceptable(c, facts, &reason)) {
+    c->state = PH_CONNECTION_VERIFY;
+    if (lacks_revocation(c, facts)) {
+        c->revocation_ticket =
+            ph_revocation_ask(c->worker, facts->chain, c->opened_for->policy->trust);
+        TAILQ_INSERT_TAIL(&c->worker->revocation_waiting, c, revocation_link);
+        ph_connection_set_timer(c, PH_CONNECTION_VERIFY_MS);
+    } else {
+        ph_connection_verify(c);
+    }
+}
+
+void ph_connection_stop_waiting(struct ph_connection *c)
+{
+    if (c->revocation_ticket != 0) {
+        TAILQ_REMOVE(&c->worker->revocation_waiting, c, revocation_link);
+        c->revocation_ticket = 0;
+    }
+}
+
+void ph_connection_verify(struct ph_connection *c)
+{
+    struct ph_reason reason;
+
+    ph_connection_stop_waiting(c);
+    if (!session_acceptable(c, facts_of(c), &reason)) {
         ph_connection_address_failed(c, &reason, "verify");
         return;
     }
     c->state = PH_CONNECTION_EHLO_AGAIN;
     ph_client_tls_established(c->client);
     ph_connection_arm_deadline(c, true);
+}
+
+void ph_connection_revocation_settled(struct ph_worker *worker, uint64_t ticket)
+{
+    struct ph_connection *c;
+
+    TAILQ_FOREACH(c, &worker->revocation_waiting, revocation_link)
+    {
+        if (c->revocation_ticket == ticket) {
+            ph_connection_verify(c);
+            ph_connection_settle(c);
+            return;
+        }
+    }
 }
 
 static void authenticate_or_open(struct ph_connection *c)

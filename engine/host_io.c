@@ -2,6 +2,7 @@
 #include "engine/host_io.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
@@ -163,4 +164,34 @@ void ph_host_io_fetch(struct ph_io *io, struct ph_fetch_op *op)
 void ph_host_io_fetch_cancel(struct ph_io *io, struct ph_fetch_op *op)
 {
     ph_fetch_cancel(of(io)->fetch, op);
+}
+
+struct work_job {
+    struct ph_offload_job job;
+    struct ph_work_op *op;
+};
+
+static void run_work(struct ph_offload_job *job)
+{
+    struct ph_work_op *op = PH_CONTAINER_OF(job, struct work_job, job)->op;
+
+    op->run(op);
+}
+
+static void finish_work(struct ph_offload_job *job)
+{
+    struct work_job *work = PH_CONTAINER_OF(job, struct work_job, job);
+
+    ph_io_complete(job->sink->io, &work->op->op, 0);
+    free(work);
+}
+
+void ph_host_io_work(struct ph_io *io, struct ph_work_op *op)
+{
+    struct work_job *work = ph_alloc(sizeof(*work));
+
+    work->job.run = run_work;
+    work->job.finish = finish_work;
+    work->op = op;
+    ph_offload_submit(of(io)->files.offload, &of(io)->files.sink, &work->job);
 }

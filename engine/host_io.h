@@ -69,3 +69,4 @@ void ph_host_io_resolve(struct ph_io *io, struct ph_resolve_op *op);
 void ph_host_io_check_password(struct ph_io *io, struct ph_password_op *op);
 void ph_host_io_fetch(struct ph_io *io, struct ph_fetch_op *op);
 void ph_host_io_fetch_cancel(struct ph_io *io, struct ph_fetch_op *op);
+void ph_host_io_work(struct ph_io *io, struct ph_work_op *op);

@@ -501,6 +501,7 @@ static const struct ph_io_vtable poll_vtable = {
     .check_password = ph_host_io_check_password,
     .fetch = ph_host_io_fetch,
     .fetch_cancel = ph_host_io_fetch_cancel,
+    .work = ph_host_io_work,
     .destroy = poll_destroy,
 };
 

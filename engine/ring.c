@@ -250,6 +250,7 @@ static const struct ph_io_vtable ring_vtable = {
     .check_password = ph_host_io_check_password,
     .fetch = ph_host_io_fetch,
     .fetch_cancel = ph_host_io_fetch_cancel,
+    .work = ph_host_io_work,
     .destroy = ring_destroy,
 };
 

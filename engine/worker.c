@@ -8,6 +8,7 @@
 #include "engine/connection.h"
 #include "engine/delivery.h"
 #include "engine/home_site.h"
+#include "engine/revocation.h"
 #include "engine/worker_ingest.h"
 #include "tls/verify.h"
 
@@ -306,6 +307,7 @@ int ph_worker_open(struct ph_worker *worker, struct ph_buf *error)
     ph_store_init(&worker->store);
     TAILQ_INIT(&worker->dirty_sites);
     TAILQ_INIT(&worker->asks);
+    TAILQ_INIT(&worker->revocation_waiting);
     worker->tls = ph_tls_context_create(&(struct ph_tls_context_options){
         .now_s = wall_seconds,
         .owner = worker,
@@ -322,6 +324,9 @@ int ph_worker_open(struct ph_worker *worker, struct ph_buf *error)
          log += workers) {
         result = open_log(worker, (uint16_t)log, &worker->adopted[worker->adopted_count], error);
         worker->adopted_count += result == 0;
+    }
+    if (result == 0 && worker->index == 0) {
+        ph_revocation_open(worker);
     }
     if (result == 0) {
         result = ph_worker_ingest_open(worker, error);
@@ -351,6 +356,7 @@ void ph_worker_reconfigure(struct ph_worker *worker, struct ph_config *config)
         }
     }
     ph_worker_ingest_reconfigure(worker);
+    ph_revocation_reconfigure(worker);
     ph_config_release(old);
 }
 
@@ -366,6 +372,7 @@ void ph_worker_stop(struct ph_worker *worker)
     worker->stop_deadline_ms = ph_worker_now_ms(worker) + worker->config->shutdown_timeout_ms;
     ph_worker_ingest_stop(worker);
     ph_sts_ask_hurry_all(worker);
+    ph_revocation_stop(worker);
     HASH_ITER(hh, worker->sites, site, next_site)
     {
         struct ph_connection *c;
@@ -405,7 +412,7 @@ static void come_to_rest(struct ph_worker *worker)
     }
     rest = PH_COUNTER_READ(worker, connections_out) == 0 && worker->storing_count == 0 &&
            worker->asking_count == 0 && worker->dispatch_count == 0 &&
-           ph_worker_ingest_at_rest(worker);
+           ph_worker_ingest_at_rest(worker) && ph_revocation_at_rest(worker);
     atomic_store(&worker->stopped, rest);
     // Also at rest: the others may still need this one, and all end together.
     ph_wheel_set(&worker->wheel, &worker->sweep_timer, worker->io->now_ns + PH_WORKER_STOP_POLL_NS);
@@ -446,6 +453,7 @@ void ph_worker_close(struct ph_worker *worker)
         ph_site_destroy(site);
     }
     ph_home_sites_destroy_all(worker);
+    ph_revocation_close(worker);
     ph_peers_destroy_all(worker);
     for (size_t i = 0; i < worker->adopted_count; i++) {
         ph_spool_close(worker->adopted[i]);

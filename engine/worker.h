@@ -28,6 +28,7 @@
 
 struct ph_ingest;
 struct ph_listening;
+struct ph_revocation_keeper;
 
 // Counters: written by the worker alone, read by the metrics thread.
 #define PH_COUNTERS(X)                                                                             \
@@ -54,6 +55,9 @@ struct ph_listening;
     X(report_messages, "messages sent under Mode = report")                                        \
     X(fallbacks_plaintext, "opportunistic sessions that went on without TLS")                      \
     X(messages_copied, "messages copied forward in the spool")                                     \
+    X(revocation_fetches, "revocation lists fetched")                                              \
+    X(revocation_failures, "revocation lists that could not be had")                               \
+    X(revocation_waits, "handshakes that waited for a revocation list")                            \
     X(connect_failures, "addresses that could not be reached")                                     \
     X(attempts, "addresses tried")
 
@@ -74,6 +78,7 @@ struct ph_counters {
     _Atomic uint64_t connections_in;    // now
     _Atomic uint64_t spool_health;      // enum ph_spool_health, now
     _Atomic uint64_t verify_cpu_ns;     // spent on certificate chains
+    _Atomic uint64_t revocation_lists;  // at hand, now
     _Atomic uint64_t config_generation; // of the configuration in force here
 };
 
@@ -107,6 +112,9 @@ struct ph_worker {
     size_t adopted_count;
     struct ph_store store;
     struct ph_tls_context *tls;
+    struct ph_revocation_keeper *revocation; // worker 0's: keeps the CRLs of all
+    uint64_t revocation_tickets;
+    TAILQ_HEAD(ph_waiting_list, ph_connection) revocation_waiting; // connections
     uint64_t clock_offset_ms; // schedule = monotonic + this: the wall clock at start, without jumps
     uint64_t hash_seed;
 

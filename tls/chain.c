@@ -276,6 +276,16 @@ bool ph_chain_has_address(const struct ph_chain *chain, struct ph_str address)
     return has;
 }
 
+void ph_chain_append_issuers(const struct ph_chain *chain, struct ph_buf *out)
+{
+    const struct ph_chain_certificates *certificates = chain->certificates;
+
+    for (size_t i = 1; i < certificates->count; i++) {
+        ph_buf_append_bytes(out, CRYPTO_BUFFER_data(certificates->buffers[i]),
+                            CRYPTO_BUFFER_len(certificates->buffers[i]));
+    }
+}
+
 static void append_point_urls(const DIST_POINT *point, struct ph_buf *out)
 {
     const GENERAL_NAMES *names = point->distpoint != NULL && point->distpoint->type == 0

@@ -30,6 +30,7 @@ struct signer {
 
 struct ph_crl_private {
     _Atomic uint32_t references;
+    atomic_bool used;
     uint8_t *der; // owned
     CBS tbs;      // what is signed, whole
     X509_ALGOR *algorithm;
@@ -107,6 +108,19 @@ void ph_crl_release(struct ph_crl *crl)
     free(crl->private->der);
     free(crl->private);
     free(crl);
+}
+
+bool ph_crl_take_use(const struct ph_crl *crl)
+{
+    return atomic_exchange(&crl->private->used, false);
+}
+
+void ph_crl_note_use(const struct ph_crl *crl)
+{
+    // Read first: a line that many threads write is one they wait for.
+    if (!atomic_load_explicit(&crl->private->used, memory_order_relaxed)) {
+        atomic_store_explicit(&crl->private->used, true, memory_order_relaxed);
+    }
 }
 
 // --- serial numbers ---

@@ -178,6 +178,7 @@ static void collect(struct crl_search *found, const struct ph_crls *crls, X509 *
             found->problem = problem;
         } else {
             found->usable[found->usable_count++] = crl;
+            ph_crl_note_use(crl);
         }
     }
 }

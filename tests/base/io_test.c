@@ -78,3 +78,22 @@ Test(io, finish_waits_for_one_operation_without_stepping)
     cr_assert_eq(ops[1].state, PH_OP_READY);
     cr_assert_eq(io.stats.durable_writes, 1);
 }
+
+static void double_it(struct ph_work_op *work)
+{
+    *(int *)work->op.owner *= 2;
+}
+
+// A world without other threads computes at once, and steps it in its turn all the same.
+Test(io, work_is_done_before_its_step)
+{
+    int value = 21;
+    struct ph_work_op work = {.run = double_it};
+
+    ph_io_init(&io, &echo);
+    ph_op_init(&work.op, note_step, &value);
+    ph_io_work(&io, &work);
+    cr_assert_eq(value, 42);
+    cr_assert_eq(work.op.state, PH_OP_READY);
+    cr_assert_eq(ph_io_finish(&io, &work.op), 0);
+}

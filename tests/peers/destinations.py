@@ -19,7 +19,8 @@ DAY = datetime.timedelta(days=1)
 
 
 class Certificate:
-    def __init__(self, names=(), issuer=None, authority=False, before=NOW - DAY, after=NOW + 30 * DAY):
+    def __init__(self, names=(), issuer=None, authority=False, before=NOW - DAY, after=NOW + 30 * DAY,
+                 distribution_point=None):
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.issuer = issuer
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0] if names else "authority")])
@@ -35,7 +36,20 @@ class Certificate:
             builder = builder.add_extension(
                 x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), False).add_extension(
                 x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
+        if distribution_point:
+            builder = builder.add_extension(x509.CRLDistributionPoints([x509.DistributionPoint(
+                [x509.UniformResourceIdentifier(distribution_point)], None, None, None)]), False)
         self.x509 = builder.sign((issuer or self).key, hashes.SHA256())
+
+    def crl(self, revoked=(), last=NOW - DAY, following=NOW + DAY, entries=0):
+        """DER; `entries` more serial numbers make it long."""
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self.x509.subject) \
+            .last_update(last).next_update(following)
+        serials = [certificate.x509.serial_number for certificate in revoked]
+        for serial in serials + list(range(1 << 140, (1 << 140) + entries)):
+            builder = builder.add_revoked_certificate(x509.RevokedCertificateBuilder()
+                                                      .serial_number(serial).revocation_date(last).build())
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
     def pem(self):
         return self.x509.public_bytes(serialization.Encoding.PEM)
