@@ -6,10 +6,17 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/io.h"
 #include "base/log.h"
+
+// Lines are gathered for so long, lest the workers wake this thread each turn; less than the 50 ms
+// that outcomes wait for their sync. Ours.
+#define PH_LOG_WRITER_REST_NS (10 * PH_NS_PER_MS)
+#define PH_LOG_WRITER_BATCH_BYTES ((size_t)256 << 10) // so many don't wait; ours
 
 struct ph_log_writer {
     pthread_mutex_t lock;
@@ -20,6 +27,7 @@ struct ph_log_writer {
     struct ph_buf waiting;
     bool ending;
     bool reopen;
+    bool resting; // lines that come meanwhile needn't wake it
     uint64_t dropped;
 };
 
@@ -72,6 +80,24 @@ static size_t write_out(int fd, struct ph_str text)
     return text.len;
 }
 
+// With the lock held.
+static void rest(struct ph_log_writer *writer)
+{
+    struct timespec until;
+    int result = 0;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += (long)PH_LOG_WRITER_REST_NS;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    writer->resting = true;
+    while (result == 0 && !writer->ending && !writer->reopen &&
+           writer->waiting.len < PH_LOG_WRITER_BATCH_BYTES) {
+        result = pthread_cond_clockwait(&writer->work, &writer->lock, CLOCK_MONOTONIC, &until);
+    }
+    writer->resting = false;
+}
+
 static void *serve(void *argument)
 {
     struct ph_log_writer *writer = argument;
@@ -109,6 +135,7 @@ static void *serve(void *argument)
         pthread_mutex_lock(&writer->lock);
         writer->dropped += count_lines(ph_str_after(ph_buf_str(&lines), lines.len - left));
         ph_buf_clear(&lines);
+        rest(writer);
     }
     pthread_mutex_unlock(&writer->lock);
     ph_buf_deinit(&lines);
@@ -159,10 +186,13 @@ void ph_log_writer_put(struct ph_log_writer *writer, struct ph_str lines)
     if (writer->waiting.len + lines.len > PH_LOG_WRITER_BYTES_MAX) {
         writer->dropped += count_lines(lines);
     } else {
-        bool first = writer->waiting.len == 0;
+        bool wanted = writer->resting
+                          ? writer->waiting.len < PH_LOG_WRITER_BATCH_BYTES &&
+                                writer->waiting.len + lines.len >= PH_LOG_WRITER_BATCH_BYTES
+                          : writer->waiting.len == 0;
 
         ph_buf_append(&writer->waiting, lines);
-        if (first) {
+        if (wanted) {
             pthread_cond_signal(&writer->work);
         }
     }
