@@ -37,6 +37,7 @@ char *ph_buf_reserve(struct ph_buf *buf, size_t len)
     while (cap < buf->len + len) {
         cap *= 2;
     }
+    cap = cap < max ? cap : max; // so that whoever looks at the room alone keeps the maximum
     grown = realloc(buf->data, cap);
     if (grown == NULL) {
         buf->overflow = true;
@@ -53,7 +54,7 @@ void ph_buf_grew(struct ph_buf *buf, size_t len)
     buf->len += len;
 }
 
-bool ph_buf_append_bytes(struct ph_buf *buf, const void *data, size_t len)
+bool ph_buf_append_slow(struct ph_buf *buf, const void *data, size_t len)
 {
     char *room = ph_buf_reserve(buf, len);
 
@@ -67,14 +68,11 @@ bool ph_buf_append_bytes(struct ph_buf *buf, const void *data, size_t len)
     return true;
 }
 
-bool ph_buf_append(struct ph_buf *buf, struct ph_str text)
+bool ph_buf_append_u64(struct ph_buf *buf, uint64_t value)
 {
-    return ph_buf_append_bytes(buf, text.data, text.len);
-}
+    char digits[PH_STR_U64_DIGITS_MAX];
 
-bool ph_buf_append_char(struct ph_buf *buf, char byte)
-{
-    return ph_buf_append_bytes(buf, &byte, 1);
+    return ph_buf_append(buf, ph_str_u64(value, digits));
 }
 
 bool ph_buf_printf(struct ph_buf *buf, const char *format, ...)

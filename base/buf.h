@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "base/str.h"
@@ -22,9 +23,27 @@ void ph_buf_init(struct ph_buf *buf, size_t bytes_max);
 void ph_buf_deinit(struct ph_buf *buf); // frees; zeroes and NULL accepted
 
 // Appends whole or not at all: false sets `overflow` and leaves the bytes as they are.
-bool ph_buf_append(struct ph_buf *buf, struct ph_str text);
-bool ph_buf_append_bytes(struct ph_buf *buf, const void *data, size_t len);
-bool ph_buf_append_char(struct ph_buf *buf, char byte);
+bool ph_buf_append_slow(struct ph_buf *buf, const void *data, size_t len); // for those below
+static inline bool ph_buf_append_bytes(struct ph_buf *buf, const void *data, size_t len)
+{
+    if (len > buf->cap - buf->len || buf->cap == 0) {
+        return ph_buf_append_slow(buf, data, len);
+    }
+    if (len > 0) {
+        memcpy(buf->data + buf->len, data, len);
+    }
+    buf->len += len;
+    return true;
+}
+static inline bool ph_buf_append(struct ph_buf *buf, struct ph_str text)
+{
+    return ph_buf_append_bytes(buf, text.data, text.len);
+}
+static inline bool ph_buf_append_char(struct ph_buf *buf, char byte)
+{
+    return ph_buf_append_bytes(buf, &byte, 1);
+}
+bool ph_buf_append_u64(struct ph_buf *buf, uint64_t value); // in decimal digits
 bool ph_buf_printf(struct ph_buf *buf, const char *format, ...) PH_PRINTF(2, 3);
 
 // Room for `len` more bytes at the end, to be filled and then counted with ph_buf_grew.

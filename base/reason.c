@@ -137,6 +137,16 @@ bool ph_status_parse(struct ph_str *text, struct ph_status *out_status)
 
 char *ph_status_format(struct ph_status status, char out[PH_STATUS_TEXT_MAX])
 {
-    snprintf(out, PH_STATUS_TEXT_MAX, "%u.%u.%u", status.class, status.subject, status.detail);
+    const uint64_t parts[] = {status.class, status.subject, status.detail};
+    size_t len = 0;
+
+    for (size_t i = 0; i < PH_ARRAY_LEN(parts); i++) {
+        char digits[PH_STR_U64_DIGITS_MAX];
+
+        if (i > 0) {
+            out[len++] = '.';
+        }
+        len += ph_str_copy(out + len, PH_STATUS_TEXT_MAX - len, ph_str_u64(parts[i], digits));
+    }
     return out;
 }

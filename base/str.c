@@ -152,6 +152,17 @@ bool ph_str_to_u64(struct ph_str text, uint64_t *out_value)
     return valid;
 }
 
+struct ph_str ph_str_u64(uint64_t value, char digits[PH_STR_U64_DIGITS_MAX])
+{
+    size_t at = PH_STR_U64_DIGITS_MAX;
+
+    do {
+        digits[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    return (struct ph_str){.data = digits + at, .len = PH_STR_U64_DIGITS_MAX - at};
+}
+
 size_t ph_str_copy(char *out, size_t capacity, struct ph_str text)
 {
     size_t count = text.len < capacity ? text.len : capacity - 1;

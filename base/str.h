@@ -42,6 +42,10 @@ PH_MUST_CHECK bool ph_str_cut(struct ph_str *input, char separator, struct ph_st
 // Decimal digits only, all of `text`, no sign, at least one digit, no overflow.
 PH_MUST_CHECK bool ph_str_to_u64(struct ph_str text, uint64_t *out_value);
 
+#define PH_STR_U64_DIGITS_MAX 20
+// `value` in decimal digits, at the end of `digits`.
+struct ph_str ph_str_u64(uint64_t value, char digits[PH_STR_U64_DIGITS_MAX]);
+
 // Copies with NUL into `out`, cut to fit; returns the bytes stored without the NUL.
 size_t ph_str_copy(char *out, size_t capacity, struct ph_str text);
 

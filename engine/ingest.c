@@ -31,6 +31,7 @@ struct ph_ingest {
     struct ph_tls_session *tls;
     bool handshaking;
     struct ph_buf inbound;  // received, not yet taken by the server
+    struct ph_str arrived;  // in the clear, as the world holds it; then `inbound` is empty
     struct ph_buf outbound; // to be sent
     struct ph_buf sending;  // being sent
     bool send_pending;
@@ -144,20 +145,60 @@ struct ph_ingest *ph_ingest_next(const struct ph_ingest *i)
 static void write_trace(void *owner, struct ph_server *server, struct ph_buf *out)
 {
     struct ph_ingest *i = owner;
+    uint64_t message_id = ph_spool_take_id(i->worker->spool);
     char id[PH_MESSAGE_ID_TEXT_MAX];
     char date[PH_DATE_TEXT_MAX];
+    const struct ph_str parts[] = {
+        PH_STR("Received: from "),
+        ph_server_client_name(server),
+        PH_STR(" (["),
+        i->peer.family == PH_FAMILY_IPV6 ? PH_STR("IPv6:") : PH_STR_NONE,
+        ph_str_from(i->peer_address),
+        PH_STR("])\r\n\tby "),
+        i->connector->fqdn,
+        PH_STR(" with "),
+        ph_str_from(ph_server_protocol(server)),
+        PH_STR(" id "),
+        ph_str_from(ph_message_id_format(message_id, id)),
+        PH_STR(";\r\n\t"),
+        ph_str_from(ph_date_format(ph_worker_wall_ms(i->worker), date)),
+        PH_STR("\r\n"),
+    };
 
-    i->message_id = ph_spool_take_id(i->worker->spool);
+    i->message_id = message_id;
     i->message_whole = false;
-    ph_buf_printf(out, "Received: from %.*s ([%s%s])\r\n\tby %.*s with %s id %s;\r\n\t%s\r\n",
-                  PH_STR_ARG(ph_server_client_name(server)),
-                  i->peer.family == PH_FAMILY_IPV6 ? "IPv6:" : "", i->peer_address,
-                  PH_STR_ARG(i->connector->fqdn), ph_server_protocol(server),
-                  ph_message_id_format(i->message_id, id),
-                  ph_date_format(ph_worker_wall_ms(i->worker), date));
+    for (size_t n = 0; n < PH_ARRAY_LEN(parts); n++) {
+        ph_buf_append(out, parts[n]);
+    }
 }
 
 // --- input ---
+
+// What comes in the clear is read where it lies, unless something stands before it.
+static void arrive(struct ph_ingest *i, struct ph_str slice)
+{
+    if (i->inbound.len > 0) {
+        ph_buf_append(&i->inbound, slice);
+    } else {
+        i->arrived = slice;
+    }
+}
+
+static void take(struct ph_ingest *i, size_t len)
+{
+    if (i->arrived.len > 0) {
+        i->arrived = ph_str_after(i->arrived, len);
+    } else {
+        ph_buf_consume(&i->inbound, len);
+    }
+}
+
+// The slice goes back to the world: what wasn't taken of it waits.
+static void keep_arrived(struct ph_ingest *i)
+{
+    ph_buf_append(&i->inbound, i->arrived);
+    i->arrived = PH_STR_NONE;
+}
 
 static void on_received(struct ph_op *op)
 {
@@ -171,11 +212,12 @@ static void on_received(struct ph_op *op)
             if (i->tls != NULL) {
                 ph_tls_session_feed(i->tls, slice);
             } else {
-                ph_buf_append(&i->inbound, slice);
+                arrive(i, slice);
             }
-            ph_io_recv_release(i->socket);
             set_timer(i);
             process(i);
+            keep_arrived(i);
+            ph_io_recv_release(i->socket);
         }
     }
     if (!i->closing && (result == PH_RECV_EOF || result == PH_RECV_ERROR)) {
@@ -362,16 +404,17 @@ static void process(struct ph_ingest *i)
         if (i->stop && !ph_server_in_message(i->server) && !ph_server_awaits_owner(i->server)) {
             ph_server_end(i->server, "4.3.2", "the service is going down, try later");
         }
-        input = ph_buf_str(&i->inbound);
+        input = i->arrived.len > 0 ? i->arrived : ph_buf_str(&i->inbound);
         before = input.len;
         event = ph_server_feed(i->server, &input);
-        ph_buf_consume(&i->inbound, before - input.len);
+        take(i, before - input.len);
         switch (event) {
         case PH_SERVER_EVENT_MORE:
             break;
         case PH_SERVER_EVENT_STARTTLS:
             flush(i); // the 220 in the clear
             ph_buf_clear(&i->inbound);
+            i->arrived = PH_STR_NONE;
             begin_tls(i);
             break;
         case PH_SERVER_EVENT_AUTH:

@@ -27,7 +27,12 @@ static void no_room(struct ph_spool *spool, struct ph_spool_group *group);
 
 char *ph_message_id_format(uint64_t id, char out[PH_MESSAGE_ID_TEXT_MAX])
 {
-    snprintf(out, PH_MESSAGE_ID_TEXT_MAX, "%016llx", (unsigned long long)id);
+    static const char digits[] = "0123456789abcdef";
+
+    for (size_t i = 16; i-- > 0; id >>= 4) {
+        out[i] = digits[id & 15];
+    }
+    out[16] = '\0';
     return out;
 }
 

@@ -8,8 +8,9 @@
 #include "base/base64.h"
 #include "smtp/client_parts.h"
 
-#define PH_CLIENT_EXPECTED_FIRST 16   // power of two
-#define PH_CLIENT_AUTH_LINE_MAX 12288 // RFC 4954 §4
+#define PH_CLIENT_EXPECTED_FIRST 16     // power of two
+#define PH_CLIENT_AUTH_LINE_MAX 12288   // RFC 4954 §4
+#define PH_CLIENT_COMMAND_LINE_MAX 2048 // longer than any path and its parameters; ours
 #define PH_CLIENT_NOT_IN_OUTPUT UINT64_MAX
 
 // A reply that is awaited. They come in the order in which their commands went.
@@ -380,44 +381,68 @@ static void begin_queued(struct ph_client *client)
     }
 }
 
+// A command line as it grows; one that is cut is found by end_command.
+struct command {
+    size_t len;
+    char text[PH_CLIENT_COMMAND_LINE_MAX];
+};
+
+static void put(struct command *command, struct ph_str text)
+{
+    command->len +=
+        ph_str_copy(command->text + command->len, sizeof(command->text) - command->len, text);
+}
+
+static void put_number(struct command *command, uint64_t value)
+{
+    char digits[PH_STR_U64_DIGITS_MAX];
+
+    put(command, ph_str_u64(value, digits));
+}
+
+static void end_command(struct ph_client *client, struct command *command)
+{
+    put(command, PH_STR("\r\n"));
+    PH_CHECK(command->len + 1 < sizeof(command->text));
+    ph_client_output_text(&client->output,
+                          (struct ph_str){.data = command->text, .len = command->len});
+}
+
 static void say_mail(struct ph_client *client, struct ph_client_transaction *t)
 {
     const struct ph_envelope *envelope = t->envelope;
     const struct ph_ehlo *ehlo = &client->ehlo;
-    char line[1024];
-    size_t len;
+    struct command command;
 
-    len = (size_t)snprintf(line, sizeof(line), "MAIL FROM:<%.*s>",
-                           PH_STR_ARG(envelope->reverse_path));
+    command.len = 0;
+    put(&command, PH_STR("MAIL FROM:<"));
+    put(&command, envelope->reverse_path);
+    put(&command, PH_STR(">"));
     if (ehlo->size) {
-        len += (size_t)snprintf(line + len, sizeof(line) - len, " SIZE=%llu",
-                                (unsigned long long)t->body_len);
+        put(&command, PH_STR(" SIZE="));
+        put_number(&command, t->body_len);
     }
     if (ehlo->eightbitmime && (envelope->has_8bit || envelope->body_type == PH_BODY_8BITMIME)) {
-        len += ph_str_copy(line + len, sizeof(line) - len, PH_STR(" BODY=8BITMIME"));
+        put(&command, PH_STR(" BODY=8BITMIME"));
     }
     if (ehlo->smtputf8 && envelope->smtputf8) {
-        len += ph_str_copy(line + len, sizeof(line) - len, PH_STR(" SMTPUTF8"));
+        put(&command, PH_STR(" SMTPUTF8"));
     }
     if (ehlo->requiretls && envelope->requiretls) {
-        len += ph_str_copy(line + len, sizeof(line) - len, PH_STR(" REQUIRETLS"));
+        put(&command, PH_STR(" REQUIRETLS"));
     }
     if (ehlo->dsn && envelope->ret != PH_RET_NONE) {
-        len +=
-            ph_str_copy(line + len, sizeof(line) - len,
-                        envelope->ret == PH_RET_FULL ? PH_STR(" RET=FULL") : PH_STR(" RET=HDRS"));
+        put(&command, envelope->ret == PH_RET_FULL ? PH_STR(" RET=FULL") : PH_STR(" RET=HDRS"));
     }
     if (ehlo->dsn && envelope->envid.len > 0) {
-        len += (size_t)snprintf(line + len, sizeof(line) - len, " ENVID=%.*s",
-                                PH_STR_ARG(envelope->envid));
+        put(&command, PH_STR(" ENVID="));
+        put(&command, envelope->envid);
     }
-    PH_CHECK(len + 2 < sizeof(line));
-    memcpy(line + len, "\r\n", 2);
-    ph_client_output_text(&client->output, (struct ph_str){.data = line, .len = len + 2});
+    end_command(client, &command);
     expect(client, EXPECT_MAIL, t, 0);
 }
 
-static size_t format_notify(char *out, size_t cap, uint8_t notify)
+static void put_notify(struct command *command, uint8_t notify)
 {
     static const struct {
         enum ph_notify bit;
@@ -425,50 +450,56 @@ static size_t format_notify(char *out, size_t cap, uint8_t notify)
     } bits[] = {
         {PH_NOTIFY_SUCCESS, "SUCCESS"}, {PH_NOTIFY_FAILURE, "FAILURE"}, {PH_NOTIFY_DELAY, "DELAY"}};
     const char *separator = " NOTIFY=";
-    size_t len = 0;
 
     if (notify & PH_NOTIFY_NEVER) {
-        return ph_str_copy(out, cap, PH_STR(" NOTIFY=NEVER"));
+        put(command, PH_STR(" NOTIFY=NEVER"));
+        return;
     }
     for (size_t i = 0; i < PH_ARRAY_LEN(bits); i++) {
         if (notify & bits[i].bit) {
-            len += (size_t)snprintf(out + len, cap - len, "%s%s", separator, bits[i].name);
+            put(command, ph_str_from(separator));
+            put(command, ph_str_from(bits[i].name));
             separator = ",";
         }
     }
-    return len;
 }
 
 static void say_rcpt(struct ph_client *client, struct ph_client_transaction *t, uint32_t which)
 {
     const struct ph_envelope_recipient *recipient = t->recipients[which].recipient;
     struct ph_str address = recipient->address;
-    ptrdiff_t at = ph_str_rfind_char(address, '@');
-    char line[2048];
-    size_t len;
+    ptrdiff_t at = client->ehlo.smtputf8 ? -1 : ph_str_rfind_char(address, '@');
+    struct command command;
 
-    if (!client->ehlo.smtputf8 && at >= 0 && !is_ascii(address)) {
-        len = (size_t)snprintf(line, sizeof(line), "RCPT TO:<%.*s@%.*s>", (int)at, address.data,
-                               PH_STR_ARG(recipient->domain));
+    command.len = 0;
+    put(&command, PH_STR("RCPT TO:<"));
+    if (at >= 0 && !is_ascii(address)) {
+        put(&command, ph_str_first(address, (size_t)at + 1));
+        put(&command, recipient->domain);
     } else {
-        len = (size_t)snprintf(line, sizeof(line), "RCPT TO:<%.*s>", PH_STR_ARG(address));
+        put(&command, address);
     }
+    put(&command, PH_STR(">"));
     if (client->ehlo.dsn) {
-        len += format_notify(line + len, sizeof(line) - len, recipient->notify);
+        put_notify(&command, recipient->notify);
         if (recipient->orcpt.len > 0) {
-            len += (size_t)snprintf(line + len, sizeof(line) - len, " ORCPT=%.*s",
-                                    PH_STR_ARG(recipient->orcpt));
+            put(&command, PH_STR(" ORCPT="));
+            put(&command, recipient->orcpt);
         }
     }
-    PH_CHECK(len + 2 < sizeof(line));
-    memcpy(line + len, "\r\n", 2);
-    ph_client_output_text(&client->output, (struct ph_str){.data = line, .len = len + 2});
+    end_command(client, &command);
     expect(client, EXPECT_RCPT, t, which);
 }
 
 static void say_bdat(struct ph_client *client, struct ph_client_transaction *t)
 {
-    ph_client_output_printf(&client->output, "BDAT %llu LAST\r\n", (unsigned long long)t->body_len);
+    struct command command;
+
+    command.len = 0;
+    put(&command, PH_STR("BDAT "));
+    put_number(&command, t->body_len);
+    put(&command, PH_STR(" LAST"));
+    end_command(client, &command);
     ph_client_output_body(&client->output, t);
     t->end_offset = client->output.end_offset;
     t->phase = PHASE_LAST_REPLY;

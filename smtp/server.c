@@ -118,12 +118,16 @@ bool ph_server_awaits_owner(const struct ph_server *server)
 
 void ph_server_reply(struct ph_server *server, unsigned code, const char *status, const char *text)
 {
-    char line[256];
-    int len = status[0] != '\0' ? snprintf(line, sizeof(line), "%u %s %s\r\n", code, status, text)
-                                : snprintf(line, sizeof(line), "%u %s\r\n", code, text);
+    struct ph_buf *out = &server->output;
 
-    PH_CHECK(len > 0 && len < (int)sizeof(line));
-    ph_buf_append_bytes(&server->output, line, (size_t)len);
+    ph_buf_append_u64(out, code);
+    ph_buf_append_char(out, ' ');
+    if (status[0] != '\0') {
+        ph_buf_append(out, ph_str_from(status));
+        ph_buf_append_char(out, ' ');
+    }
+    ph_buf_append(out, ph_str_from(text));
+    ph_buf_append(out, PH_STR("\r\n"));
 }
 
 void ph_server_reply_error(struct ph_server *server, unsigned code, const char *status,
@@ -646,13 +650,12 @@ static enum ph_server_event take_chunk(struct ph_server *server, struct ph_str *
 
 void ph_server_stored(struct ph_server *server, struct ph_str id)
 {
-    char text[64];
-
     PH_CHECK(server->state == PH_SERVER_WAIT_STORED);
-    snprintf(text, sizeof(text), "queued as %.*s", PH_STR_ARG(id));
     ph_server_reset_envelope(server);
     server->state = PH_SERVER_COMMANDS;
-    ph_server_reply(server, 250, "2.0.0", text);
+    ph_buf_append(&server->output, PH_STR("250 2.0.0 queued as "));
+    ph_buf_append(&server->output, id);
+    ph_buf_append(&server->output, PH_STR("\r\n"));
 }
 
 void ph_server_refused(struct ph_server *server, unsigned code, const char *status,

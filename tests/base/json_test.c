@@ -32,6 +32,36 @@ Test(json, members_commas_and_escapes)
     ph_buf_deinit(&out);
 }
 
+// Eight bytes are looked at together: each byte at each place must come out as it does alone.
+Test(json, escapes_at_every_place)
+{
+    for (unsigned byte = 0; byte < 0x80; byte++) {
+        char alone[] = {(char)byte};
+        struct ph_buf escaped = {0};
+        struct ph_json json;
+
+        ph_json_init(&json, &escaped);
+        ph_json_string(&json, NULL, (struct ph_str){.data = alone, .len = 1}, 0);
+        for (size_t at = 0; at < 17; at++) {
+            char text[17];
+            struct ph_buf out = {0};
+            struct ph_buf wanted = {0};
+
+            memset(text, '~', sizeof(text));
+            text[at] = (char)byte;
+            ph_json_init(&json, &out);
+            ph_json_string(&json, NULL, (struct ph_str){.data = text, .len = sizeof(text)}, 0);
+            ph_buf_printf(&wanted, "\"%.*s%.*s%.*s\"", (int)at, "~~~~~~~~~~~~~~~~~",
+                          (int)escaped.len - 2, escaped.data + 1, (int)(16 - at),
+                          "~~~~~~~~~~~~~~~~~");
+            cr_expect_str_eq(ph_buf_cstr(&out), ph_buf_cstr(&wanted));
+            ph_buf_deinit(&out);
+            ph_buf_deinit(&wanted);
+        }
+        ph_buf_deinit(&escaped);
+    }
+}
+
 Test(json, bytes_that_are_no_utf8_are_replaced)
 {
     static const struct {

@@ -82,6 +82,54 @@ Test(body, bare_line_ends_normalized)
     expect_body(".a\r\n.\r\n", PH_BODY_BDAT, false, ".a\r\n.\r\n", false, false, 0);
 }
 
+// Behind the header many bytes are looked at together: fed so and one by one, any content ends the
+// same.
+Test(body, pieces_and_single_bytes_agree)
+{
+    static const char bytes[] = {'\r', '\n', '.', 'a', 'b', '\0', (char)0xc3};
+    uint64_t random = 7;
+
+    for (unsigned round = 0; round < 20000; round++) {
+        struct ph_body together;
+        struct ph_body single;
+        struct ph_buf out[2] = {{0}};
+        char text[96] = "x\r\n\r\n";
+        size_t len = strlen(text);
+        struct ph_str rest;
+        size_t taken = 0;
+
+        while (len < sizeof(text)) {
+            random = random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+            if ((random >> 33) % 4 == 0 && len + 2 <= sizeof(text)) {
+                text[len++] = '\r';
+                text[len++] = '\n';
+            } else {
+                // Mostly letters, so that the long runs are reached too.
+                size_t kind = (random >> 40) % (round % 3 == 0 ? 7 : 70);
+
+                text[len++] = kind < sizeof(bytes) ? bytes[kind] : 'c';
+            }
+        }
+        ph_body_init(&together, round & 1 ? PH_BODY_DATA : PH_BODY_BDAT, round & 2);
+        single = together;
+        rest = (struct ph_str){.data = text, .len = len};
+        ph_body_feed(&together, &rest, &out[0]);
+        while (taken < len && !single.ended) {
+            struct ph_str one = {.data = text + taken++, .len = 1};
+
+            ph_body_feed(&single, &one, &out[1]);
+        }
+        cr_assert_eq(len - rest.len, taken, "round %u", round);
+        cr_assert(ph_str_eq(ph_buf_str(&out[0]), ph_buf_str(&out[1])), "round %u", round);
+        cr_assert(together.state == single.state && together.bare == single.bare &&
+                      together.nul == single.nul && together.has_8bit == single.has_8bit &&
+                      together.size == single.size,
+                  "round %u", round);
+        ph_buf_deinit(&out[0]);
+        ph_buf_deinit(&out[1]);
+    }
+}
+
 Test(body, what_it_notes)
 {
     struct ph_body body;
