@@ -39,6 +39,7 @@ int ph_cli_config_show(int argc, char **argv);
 int ph_cli_explain(int argc, char **argv);
 int ph_cli_verify(int argc, char **argv);
 int ph_cli_queue(int argc, char **argv);
+int ph_cli_policy(int argc, char **argv);
 int ph_cli_spool(int argc, char **argv);
 int ph_cli_import(int argc, char **argv);
 int ph_cli_log(int argc, char **argv);

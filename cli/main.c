@@ -15,6 +15,8 @@ static const struct {
     {"explain", ph_cli_explain, "what would happen to mail for a recipient, without connecting"},
     {"verify", ph_cli_verify, "the certificate verifier alone, offline"},
     {"queue", ph_cli_queue, "looks at and steers the running daemon's queue"},
+    {"policy", ph_cli_policy,
+     "what destinations publish: shown, fetched again, passed over for a time"},
     {"spool", ph_cli_spool, "examines a spool that no daemon uses"},
     {"log", ph_cli_log, "is the delivery log whole? what did Mode = report let pass?"},
     {"rehearse", ph_cli_rehearse, "recorded sessions, judged by another configuration"},

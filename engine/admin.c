@@ -14,6 +14,7 @@
 
 #include "engine/mailbox.h"
 #include "engine/metrics.h"
+#include "engine/policy_report.h"
 #include "engine/queue_report.h"
 #include "engine/socket_parts.h"
 #include "engine/worker.h"
@@ -159,21 +160,29 @@ static enum MHD_Result serve_control(void *owner, struct MHD_Connection *connect
     const char *argument =
         MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "argument");
     struct ph_queue_report report = {.argument = ph_str_from(argument)};
+    struct ph_policy_report policy = {.argument = ph_str_from(argument)};
     struct ph_buf text = {0};
     struct ph_json json;
+    bool of_policy;
 
     (void)method;
     (void)version;
     (void)data;
     (void)data_size;
     (void)state;
-    if (!ph_queue_report_kind(ph_str_from(url + 1), &report.kind)) {
+    of_policy = ph_policy_report_kind(ph_str_from(url + 1), &policy.kind);
+    if (!of_policy && !ph_queue_report_kind(ph_str_from(url + 1), &report.kind)) {
         return reply_text(connection, MHD_HTTP_NOT_FOUND, "no such request\n");
     }
     ph_json_init(&json, &text);
     report.json = &json;
+    policy.json = &json;
     ph_json_open_array(&json, NULL);
-    ask_all(admin->engine, ph_queue_report_answer, &report);
+    if (of_policy) {
+        ask_all(admin->engine, ph_policy_report_answer, &policy);
+    } else {
+        ask_all(admin->engine, ph_queue_report_answer, &report);
+    }
     ph_json_close_array(&json);
     return reply(connection, MHD_HTTP_OK, "application/json", &text);
 }

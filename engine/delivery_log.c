@@ -81,6 +81,11 @@ static void put_sources(struct ph_json *out, const struct ph_tls_policy *policy,
         snprintf(text, sizeof(text), "MTA-STS: %s", policy->sts->domain);
         ph_json_string(out, NULL, ph_str_from(text), PH_LOG_TEXT_MAX);
     }
+    if (policy->destination_waived) {
+        ph_json_text(out, NULL,
+                     "what the destination publishes is passed over: policy override, "
+                     "or the sender's TLS-Required: No");
+    }
     ph_json_close_array(out);
 }
 

@@ -71,7 +71,7 @@ static void plan_smart_hosts(struct ph_lookup *lookup, const struct ph_send_conn
 
 // RFC 8461 §3.4: the next hop's name: a smart host has its own policy, an IP literal has none.
 // Where there are several smart hosts, none of their policies holds for all.
-static struct ph_str policy_domain(const struct ph_queue *queue)
+struct ph_str ph_queue_policy_domain(const struct ph_queue *queue)
 {
     const struct ph_send_connector *connector = queue->connector;
 
@@ -86,7 +86,7 @@ static struct ph_str policy_domain(const struct ph_queue *queue)
 static void ask_sts(struct ph_lookup *lookup)
 {
     const struct ph_queue *queue = lookup->queue;
-    struct ph_str domain = policy_domain(queue);
+    struct ph_str domain = ph_queue_policy_domain(queue);
     enum ph_reason_kind last = queue->last_error.kind;
     enum ph_sts_ask_how how = last == PH_REASON_STS_CERT || last == PH_REASON_STS_MX_MISMATCH
                                   ? PH_STS_ASK_DISTRUST

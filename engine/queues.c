@@ -475,6 +475,23 @@ void ph_queues_reroute(struct ph_worker *worker)
     }
 }
 
+void ph_queues_look_again(struct ph_worker *worker, struct ph_str domain)
+{
+    struct ph_queue *queue;
+    struct ph_queue *next;
+
+    HASH_ITER(hh, worker->queues, queue, next)
+    {
+        if (queue->connector != NULL && ph_str_eq_nocase(ph_queue_policy_domain(queue), domain)) {
+            queue->routed_until_ms = 0;
+            ph_queue_retry_now(queue);
+            if (queue->ready.count > 0) {
+                ph_queue_kick(queue);
+            }
+        }
+    }
+}
+
 void ph_queues_sweep(struct ph_worker *worker, uint64_t idle_ms)
 {
     uint64_t now_ms = ph_worker_now_ms(worker);

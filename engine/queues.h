@@ -90,6 +90,8 @@ void ph_queue_retry_now(struct ph_queue *queue);
 // Fails everything in it for ever (null MX, no such domain).
 void ph_queue_fail_all(struct ph_queue *queue, const struct ph_reason *reason);
 
+// What `domain` publishes may have changed: its queues are routed anew, and tried now.
+void ph_queues_look_again(struct ph_worker *worker, struct ph_str domain);
 // A new configuration: every waiting recipient is routed again.
 void ph_queues_reroute(struct ph_worker *worker);
 void ph_queues_sweep(struct ph_worker *worker, uint64_t idle_ms);
@@ -101,6 +103,8 @@ void ph_queue_dispatch_over(struct ph_queue *queue);
 // engine/queue_route: asks DNS where the queue's mail goes; ph_queue_routed or ph_queue_backoff
 // follow.
 void ph_queue_resolve(struct ph_queue *queue);
+// Whose MTA-STS policy counts, and whose exceptions: the next hop's name. Empty: nobody's.
+struct ph_str ph_queue_policy_domain(const struct ph_queue *queue);
 void ph_queue_abandon_lookup(struct ph_queue *queue);
 // The answer; takes the spec. Valid for so long.
 void ph_queue_routed(struct ph_queue *queue, struct ph_site_spec *take_spec, uint64_t valid_ms);

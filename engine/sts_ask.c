@@ -190,9 +190,27 @@ static void on_kept(struct ph_op *op)
 
 // --- nobody waits ---
 
+static void look_again(struct ph_worker *worker, struct ph_mail_call *mail)
+{
+    if (!worker->stopping) {
+        ph_queues_look_again(worker, ph_str_from(mail->argument));
+    }
+    free(mail->argument);
+    free(mail);
+}
+
 static void on_refreshed(struct ph_op *op)
 {
     struct ph_sts_ask *ask = op->owner;
+
+    for (uint16_t i = 0; i < ph_engine_worker_count(ask->worker->engine); i++) {
+        struct ph_mail_call *mail = ph_alloc(sizeof(*mail));
+
+        mail->mail.kind = PH_MAIL_CALL;
+        mail->call = look_again;
+        mail->argument = ph_strdup(ask->domain);
+        ph_mailbox_post(&ph_worker_at(ask->worker, i)->mailbox, &mail->mail);
+    }
 
     ph_sts_ask_deinit(ask);
     free(ask);

@@ -53,6 +53,7 @@ void ph_tls_policy_waive_destination(struct ph_tls_policy *policy)
         policy->dane_mode = PH_DANE_NONE;
     }
     policy->sts = NULL;
+    policy->destination_waived = true;
 }
 
 static bool same_names(const struct ph_tls_policy *a, const struct ph_tls_policy *b)

@@ -76,8 +76,8 @@ struct ph_tls_policy {
     enum ph_dane_mode dane_mode;
     bool accept_dane; // AcceptDane: what DANE authenticates needs no chain of the connector's
     bool mx_secure;   // the host's name comes from DNSSEC or from the administrator
-    const struct ph_sts_policy
-        *sts; // of the recipient's domain; NULL: none. The holder's reference
+    bool destination_waived; // by an administrator's exception, or the sender's TLS-Required: No
+    const struct ph_sts_policy *sts; // of the policy domain; NULL: none. The holder's
 };
 
 const char *ph_tls_level_name(enum ph_tls_level level); // "DomainValidation", …

@@ -2,13 +2,15 @@
 """MTA-STS against a policy host of our own: what the policy says, what hosts show, whether mail goes; what
 is remembered over a restart, and fetched again when the published id changes."""
 import http.server
+import json
 import smtplib
 import ssl
+import subprocess
 import sys
 import threading
 
 from destinations import Certificate, Peer
-from posthaste import Daemon, Directory, free_port, wait_for
+from posthaste import BUILD, Daemon, Directory, free_port, wait_for
 
 PORT = free_port("127.5.0.1")
 
@@ -111,6 +113,9 @@ def main():
             if settings is not None:
                 connectors.append(f'SendConnector "{name}" {{ AddressSpaces = {{"{domain}"}} {settings}\n'
                                   f'  TlsTrustAnchors = {{"{directory.path}/root.pem"}} }}')
+        data += ['"strict.lab. MX 10 mx.untrusted.lab."']
+        connectors.append('SendConnector "strict" { AddressSpaces = {"strict.lab"} RequireTLS = true '
+                          f'TlsAuthLevel = CertificateValidation TlsTrustAnchors = {{"{directory.path}/root.pem"}} }}')
         host = PolicyHost(Certificate(names, root).write(directory.path / "policy.pem"),
                           {f"{name}.lab": case[0] for name, case in cases.items()})
         config = "\n".join(connectors) + f"""
@@ -153,6 +158,49 @@ Resolver {{ Port = {PORT} AllowedDestinations = {{"127.0.0.0/8"}} HttpsPort = {h
         assert "behind.lab" not in host.asked and "relay.lab" in host.asked, host.asked
         assert "ignored.lab" not in host.asked
         assert host.asked.count("enforced.lab") == 1, "a redirect was followed, or a policy fetched twice"
+
+        # An administrator looks, makes an exception, and ends it.
+        def command(*words):
+            return subprocess.run([BUILD / "posthaste", "policy", *words, "-c", daemon.config], capture_output=True,
+                                  text=True)
+        shown = command("show", "dane.lab").stdout
+        assert "signed (DNSSEC)" in shown and "DANE: published" in shown and "TLSA 3 1 1" in shown, shown
+        assert "MTA-STS: published, id 1" in shown and "mode enforce, id 1" in shown, shown
+        shown = json.loads(command("show", "untrusted.lab", "--json").stdout)
+        assert shown["remembered"][0]["mta_sts"]["mode"] == "enforce" and shown["hosts"][0]["dane"] == "none", shown
+        assert "404" in command("show", "missing.lab").stdout or "200" in command("show", "missing.lab").stdout
+        for words in (["override", "untrusted.lab"], ["override", "untrusted.lab", "--until", "yesterday"],
+                      ["override", "untrusted.lab", "--until", "2020-01-01"], ["show"],
+                      ["override", "untrusted.lab", "--until", "2099-01-01"], ["refresh", "no domain"]):
+            assert command(*words).returncode == 64, words
+        assert "OVERRIDDEN" in command("override", "untrusted.lab", "--until", "1h").stdout
+        wait_for(lambda: outcome("u@untrusted.lab")["event"] == "delivered", 10, "the exception")
+        assert "passed over" in str(outcome("u@untrusted.lab")["policy"]["sources"])
+        assert "policy override: what untrusted.lab publishes" in (directory.path / "errors").read_text()
+        # Never for a connector: its own demand stands.
+        assert command("override", "othermx.lab", "--until", "1h").returncode == 0
+        wait_for(lambda: outcome("u@othermx.lab")["event"] == "delivered", 10, "the exception")
+        assert command("override", "othermx.lab", "--until", "now").returncode == 0
+        assert command("override", "strict.lab", "--until", "1h").returncode == 0
+        send(["u@strict.lab"])
+        wait_for(lambda: outcome("u@strict.lab"), 10, "a connector's own demand")
+        assert found("u@strict.lab") == "cert-self-signed"
+        # It lasts over a restart, and ends.
+        assert daemon.stop() == 0
+        daemon.start()
+        assert "OVERRIDDEN" in command("show", "untrusted.lab").stdout
+        before = len(daemon.events())
+        assert "OVERRIDDEN" not in command("override", "untrusted.lab", "--until", "now").stdout
+        send(["again@untrusted.lab"])
+        wait_for(lambda: outcome("again@untrusted.lab"), 10, "the end of the exception")
+        assert found("again@untrusted.lab") == "sts-cert"
+        # Fetched again at his wish: the queue that waited for it goes.
+        host.answers["untrusted.lab"] = (200, plain, policy("testing", "mx.untrusted.lab"))
+        assert command("refresh", "untrusted.lab").returncode == 0
+        wait_for(lambda: outcome("again@untrusted.lab")["event"] == "delivered", 10, "the refreshed policy")
+        host.answers["untrusted.lab"] = (200, plain, policy("enforce", "mx.untrusted.lab"))
+        assert command("refresh", "untrusted.lab").returncode == 0
+        wait_for(lambda: "mode enforce" in command("show", "untrusted.lab").stdout, 10, "the refreshed policy")
 
         def judged(after):
             """What became of mail for untrusted.lab since then: the first in its queue speaks for all."""

@@ -1,0 +1,11 @@
+// Asks the running daemon over its control socket.
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/buf.h"
+#include "config/snapshot.h"
+
+// The answer (JSON) is appended to `out`. False: a sentence was printed.
+bool ph_cli_ask(const struct ph_config *config, const char *what, const char *argument,
+                struct ph_buf *out);
