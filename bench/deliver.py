@@ -71,7 +71,8 @@ def daemon_run(scenario, messages, options, started=lambda daemon: None):
             drain_options.update(pki=lab.path, sites=scenario["tls"], site="mx#.sites.test")
             connector += " " + TLS.format(names='"*.sites.test"', root=lab.path / "root.pem")
         drain = lab.drain(port, **drain_options)
-        daemon = Daemon(lab, port, lines, connector, workers=options.workers, durability=options.durability)
+        daemon = Daemon(lab, port, lines, connector, workers=options.workers, durability=options.durability,
+                        extra=f"IoWorld = {scenario['world']}" if "world" in scenario else "")
         started(daemon)
         drain_before, before, began = own_cpu_seconds(drain.pid), daemon.cpu(), time.monotonic()
         feed_cpu, fed = lab.feed(daemon.listening, messages=messages, size=size, connections=options.connections,

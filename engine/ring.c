@@ -64,15 +64,18 @@ static void check_entered(int result)
 
 struct io_uring_sqe *ph_ring_submission(struct ph_ring *r)
 {
-    struct io_uring_sqe *sqe;
+    ph_ring_reserve(r, 1);
+    return io_uring_get_sqe(&r->uring);
+}
 
+void ph_ring_reserve(struct ph_ring *r, unsigned count)
+{
     if (!r->enabled) {
         enable(r);
     }
-    while ((sqe = io_uring_get_sqe(&r->uring)) == NULL) {
+    while (io_uring_sq_space_left(&r->uring) < count) {
         check_entered(io_uring_submit(&r->uring));
     }
-    return sqe;
 }
 
 // --- completions ---
@@ -125,8 +128,11 @@ static void take_completion(struct ph_ring *r, const struct io_uring_cqe *cqe)
     case PH_RING_CLOSED:
         take_socket_completion(kind, object, generation, cqe);
         break;
-    case PH_RING_FILE_DONE:
-        ph_ring_file_done(object, cqe->res);
+    case PH_RING_FILE_TRANSFERRED:
+        ph_ring_file_transferred(object, cqe->res);
+        break;
+    case PH_RING_FILE_SYNCED:
+        ph_ring_file_synced(object, cqe->res);
         break;
     }
 }

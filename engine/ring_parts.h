@@ -28,7 +28,8 @@ enum ph_ring_tag_kind {
     PH_RING_SENT,
     PH_RING_CANCELLED,
     PH_RING_CLOSED,
-    PH_RING_FILE_DONE,
+    PH_RING_FILE_TRANSFERRED,
+    PH_RING_FILE_SYNCED,
 };
 
 // Bytes that were received and not fetched yet: in a buffer of the pool, or copied out of it.
@@ -124,6 +125,8 @@ int ph_ring_set_up(struct io_uring *out, unsigned submissions, unsigned completi
 int ph_ring_enable(struct io_uring *uring); // on the thread that will use it
 // A submission to fill; never NULL. The tag is set afterwards: the preparing functions clear it.
 struct io_uring_sqe *ph_ring_submission(struct ph_ring *r);
+// Room for so many at once: a chain must not be torn by entering the kernel in between.
+void ph_ring_reserve(struct ph_ring *r, unsigned count);
 void ph_ring_tag(struct io_uring_sqe *sqe, enum ph_ring_tag_kind kind, uint16_t generation,
                  const void *object);
 uint64_t ph_ring_tag_value(enum ph_ring_tag_kind kind, uint16_t generation, const void *object);
@@ -178,7 +181,8 @@ void ph_ring_accept_pause(struct ph_listener *listener, bool paused);
 void ph_ring_listener_close(struct ph_listener *listener);
 
 // engine/ring_file
-void ph_ring_file_done(struct ph_op *op, int result);
+void ph_ring_file_transferred(struct ph_op *op, int result);
+void ph_ring_file_synced(struct ph_op *op, int result);
 void ph_ring_file_read(struct ph_file *file, struct ph_op *op, void *out, size_t len,
                        uint64_t offset);
 void ph_ring_file_write(struct ph_file *file, struct ph_op *op, const void *data, size_t len,
