@@ -44,4 +44,6 @@ int ph_cli_spool(int argc, char **argv);
 int ph_cli_import(int argc, char **argv);
 int ph_cli_log(int argc, char **argv);
 int ph_cli_rehearse(int argc, char **argv);
+int ph_cli_top(int argc, char **argv);
+int ph_cli_trace(int argc, char **argv);
 int ph_cli_demo(int argc, char **argv);

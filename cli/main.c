@@ -17,6 +17,8 @@ static const struct {
     {"queue", ph_cli_queue, "looks at and steers the running daemon's queue"},
     {"policy", ph_cli_policy,
      "what destinations publish: shown, fetched again, passed over for a time"},
+    {"top", ph_cli_top, "a live view of the running daemon"},
+    {"trace", ph_cli_trace, "what is said on one site's sessions, live"},
     {"spool", ph_cli_spool, "examines a spool that no daemon uses"},
     {"log", ph_cli_log, "is the delivery log whole? what did Mode = report let pass?"},
     {"rehearse", ph_cli_rehearse, "recorded sessions, judged by another configuration"},

@@ -122,6 +122,16 @@ static enum MHD_Result reply_text(struct MHD_Connection *connection, unsigned co
     return reply(connection, code, "text/plain; charset=utf-8", &buf);
 }
 
+static enum MHD_Result serve_metrics(struct ph_admin *admin, struct MHD_Connection *connection)
+{
+    struct ph_survey survey = {0};
+    struct ph_buf text = {0};
+
+    ask_all(admin->engine, ph_survey_answer, &survey);
+    ph_metrics_write(admin->engine, &survey, &text);
+    return reply(connection, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", &text);
+}
+
 static enum MHD_Result serve_http(void *owner, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *data,
                                   size_t *data_size, void **state)
@@ -137,11 +147,7 @@ static enum MHD_Result serve_http(void *owner, struct MHD_Connection *connection
         return reply_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET\n");
     }
     if (strcmp(url, "/metrics") == 0) {
-        struct ph_survey survey = {0};
-
-        ask_all(admin->engine, ph_survey_answer, &survey);
-        ph_metrics_write(admin->engine, &survey, &text);
-        return reply(connection, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", &text);
+        return serve_metrics(admin, connection);
     }
     if (strcmp(url, "/healthz") == 0 || strcmp(url, "/readyz") == 0) {
         bool healthy = ph_metrics_healthy(admin->engine, &text);
@@ -170,6 +176,9 @@ static enum MHD_Result serve_control(void *owner, struct MHD_Connection *connect
     (void)data;
     (void)data_size;
     (void)state;
+    if (strcmp(url, "/metrics") == 0) {
+        return serve_metrics(admin, connection);
+    }
     of_policy = ph_policy_report_kind(ph_str_from(url + 1), &policy.kind);
     if (!of_policy && !ph_queue_report_kind(ph_str_from(url + 1), &report.kind)) {
         return reply_text(connection, MHD_HTTP_NOT_FOUND, "no such request\n");

@@ -156,6 +156,7 @@ static void end(struct ph_connection *c)
         site->opening_count--;
     }
     PH_COUNT(c->worker, connections_out, -1);
+    ph_buf_deinit(&c->dialogue);
     ph_session_note_release(c->note);
     ph_tlsa_deinit(&c->tlsa);
     ph_buf_deinit(&c->ciphertext);
@@ -193,6 +194,7 @@ static const char *const step_names[] = {
 static void note_failure(struct ph_connection *c, const struct ph_reason *reason, const char *step)
 {
     keep_reason(c, reason);
+    ph_dialogue_failed(c, reason);
     c->failed_otherwise |= reason->kind != PH_REASON_REQUIRETLS_UNSUPPORTED;
     PH_COUNT(c->worker, attempts, 1);
     if (c->opened_for != NULL) {

@@ -4,6 +4,7 @@
 
 #include "engine/connection.h"
 #include "engine/dane_lookup.h"
+#include "engine/dialogue.h"
 #include "engine/worker.h"
 
 #define PH_CONNECTION_ADDRESSES_MAX 16               // addresses of one host; ours
@@ -80,6 +81,7 @@ struct ph_connection {
     uint32_t messages_sent;
     uint32_t messages_done; // with an outcome from the peer
     struct ph_session_note *note;
+    struct ph_buf dialogue; // until it is usable
 };
 
 // engine/connection

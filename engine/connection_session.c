@@ -31,6 +31,7 @@ void ph_connection_greet(struct ph_connection *c)
         .hostname = connector->fqdn,
         .force_helo = connector->force_helo,
     });
+    ph_dialogue_begin(c);
     c->plain_facts = ph_tls_facts_plaintext(c->session_id, false);
     c->waiting_for = PH_CLIENT_WAIT_NONE;
 }
@@ -436,6 +437,7 @@ static void read_replies(struct ph_connection *c)
         size_t before = input.len;
 
         event = ph_client_feed(c->client, &input);
+        ph_dialogue_received(c, ph_str_first(ph_buf_str(&c->inbound), before - input.len));
         ph_buf_consume(&c->inbound, before - input.len);
         handle_event(c, event);
         if (!c->close_requested && c->state != PH_CONNECTION_HANDSHAKE) {
@@ -627,6 +629,12 @@ static void go_on_with_handshake(struct ph_connection *c)
     } else {
         note_full_handshake(c, facts);
     }
+    ph_dialogue_note(c, "%s %s%s%s, certificate %s, issued by %s",
+                     ph_tls_version_name(facts->version), facts->cipher,
+                     facts->handshake == PH_HANDSHAKE_RESUMED ? ", resumed" : "",
+                     facts->client_certificate_requested ? ", asks for ours" : "",
+                     facts->chain != NULL ? facts->chain->subject : "none",
+                     facts->chain != NULL ? facts->chain->issuer : "nobody");
     c->state = PH_CONNECTION_VERIFY;
     if (lacks_revocation(c, facts)) {
         c->revocation_ticket =
@@ -715,6 +723,7 @@ static void open_session(struct ph_connection *c)
     }
     c->note = ph_connection_note_create(c);
     c->usable = true;
+    ph_dialogue_opened(c);
     c->opened_for = NULL;
     c->reason = (struct ph_reason){0};
     c->refused_by_policy = false;

@@ -2,6 +2,7 @@
 #include "engine/queue_report.h"
 
 #include "base/date.h"
+#include "engine/dialogue.h"
 #include "engine/home_site.h"
 #include "engine/worker.h"
 
@@ -9,7 +10,7 @@
 
 bool ph_queue_report_kind(struct ph_str name, enum ph_queue_report_kind *out)
 {
-    static const char *const names[] = {"list", "show", "sites", "retry"};
+    static const char *const names[] = {"list", "show", "sites", "retry", "trace"};
 
     for (size_t i = 0; i < PH_ARRAY_LEN(names); i++) {
         if (ph_str_eq(name, ph_str_from(names[i]))) {
@@ -201,6 +202,9 @@ void ph_queue_report_answer(struct ph_worker *worker, void *argument)
         break;
     case PH_QUEUE_REPORT_RETRY:
         retry(worker, report->argument, report->json);
+        break;
+    case PH_QUEUE_REPORT_TRACE:
+        ph_dialogue_tell(worker, report->argument, report->json);
         break;
     }
 }

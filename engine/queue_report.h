@@ -12,6 +12,7 @@ enum ph_queue_report_kind {
     PH_QUEUE_REPORT_SHOW, // `argument`: a message's id
     PH_QUEUE_REPORT_SITES,
     PH_QUEUE_REPORT_RETRY, // `argument`: a domain, or "*": tries now; tells which
+    PH_QUEUE_REPORT_TRACE, // `argument`: a host, or "*": what is said on its sessions
 };
 
 struct ph_queue_report {

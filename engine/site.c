@@ -6,6 +6,7 @@
 
 #include "engine/connection.h"
 #include "engine/delivery.h"
+#include "engine/dialogue.h"
 #include "engine/home_site.h"
 #include "engine/worker.h"
 
@@ -58,6 +59,11 @@ void ph_site_destroy(struct ph_site *site)
         TAILQ_REMOVE(&site->worker->dirty_sites, site, dirty_link);
     }
     ph_wheel_cancel(&site->worker->wheel, &site->backoff_timer);
+    ph_buf_deinit(&site->last_failure);
+    if (site->watch != NULL) {
+        ph_buf_deinit(&site->watch->lines);
+        free(site->watch);
+    }
     HASH_DEL(site->worker->sites, site);
     ph_site_spec_release(site->spec);
     free(site);

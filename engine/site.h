@@ -10,6 +10,7 @@
 
 struct ph_worker;
 struct ph_connection;
+struct ph_dialogue_watch;
 TAILQ_HEAD(ph_connection_list, ph_connection);
 TAILQ_HEAD(ph_queue_list, ph_queue);
 
@@ -41,6 +42,8 @@ struct ph_site {
     // Pinned to depth 1 until then: a peer that mistreated a BDAT.
     uint64_t shallow_until_ms;
     uint64_t delivered_count;
+    struct ph_buf last_failure; // what was said on the last session that didn't come to be open
+    struct ph_dialogue_watch *watch; // NULL: nobody watches
 };
 
 // The worker's site for `spec`; made when missing. NULL: memory is short.

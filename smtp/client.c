@@ -250,6 +250,13 @@ void ph_client_tls_established(struct ph_client *client)
     say_ehlo(client, false);
 }
 
+void ph_client_watch(struct ph_client *client, void (*sent)(void *owner, struct ph_str text),
+                     void *owner)
+{
+    client->output.watch = sent;
+    client->output.watch_owner = owner;
+}
+
 bool ph_client_send_auth(struct ph_client *client, struct ph_clearance *take_clearance,
                          struct ph_str user, struct ph_str password)
 {
@@ -816,6 +823,7 @@ static enum ph_client_event go_on_with_auth(struct ph_client *client, struct ph_
         return PH_CLIENT_EVENT_AUTH_REFUSED;
     }
     PH_CHECK(line.len <= PH_CLIENT_AUTH_LINE_MAX);
+    client->output.secret = true;
     // In parts: a block of the output holds less than the longest credential.
     while (line.len > 0) {
         struct ph_str part = ph_str_first(line, 4096);
@@ -824,6 +832,7 @@ static enum ph_client_event go_on_with_auth(struct ph_client *client, struct ph_
         line = ph_str_after(line, part.len);
     }
     ph_client_output_text(&client->output, PH_STR("\r\n"));
+    client->output.secret = false;
     expect(client, next, NULL, 0);
     return PH_CLIENT_EVENT_MORE;
 }

@@ -103,6 +103,10 @@ PH_MUST_CHECK enum ph_client_event ph_client_feed(struct ph_client *client, stru
 
 enum ph_client_state ph_client_state(const struct ph_client *client);
 const struct ph_ehlo *ph_client_ehlo(const struct ph_client *client);
+// `sent` is called with each command as it is put out (several, or a part of one, at a time), and
+// never with bodies or credentials; NULL: nobody watches.
+void ph_client_watch(struct ph_client *client, void (*sent)(void *owner, struct ph_str text),
+                     void *owner);
 const struct ph_reply *ph_client_last_reply(const struct ph_client *client);
 const struct ph_reason *ph_client_end_reason(const struct ph_client *client);
 

@@ -77,6 +77,9 @@ void ph_client_output_text(struct ph_client_output *output, struct ph_str text)
     struct ph_client_block *block = block_for(output, text.len);
     char *at = block->text + block->used;
 
+    if (output->watch != NULL && !output->secret) {
+        output->watch(output->watch_owner, text);
+    }
     memcpy(at, text.data, text.len);
     block->used += text.len;
     output->end_offset += text.len;

@@ -43,6 +43,10 @@ struct ph_client_output {
     bool line_start;
     struct ph_buf stuffed;
     size_t stuffed_at;
+    // Who watches what is said: bodies are not shown, nor is what is secret.
+    void (*watch)(void *owner, struct ph_str text);
+    void *watch_owner;
+    bool secret;
 };
 
 void ph_client_output_init(struct ph_client_output *output);

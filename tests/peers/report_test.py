@@ -98,7 +98,7 @@ def alter(directory, lines):
     assert whole.returncode == 0 and "0 problems" in whole.stdout, whole
     middle = len(lines) // 2
     for what, altered in {
-            "altered": lines[:middle] + [lines[middle].replace(".test", ".tesT", 1)] + lines[middle + 1:],
+            "altered": lines[:middle] + [lines[middle].replace('"event":"', '"event":"x', 1)] + lines[middle + 1:],
             "a gap": None,
             "ends within": lines[:-1] + [lines[-1][:-20]],
             "no line": lines[:middle] + ["{}\n"] + lines[middle:],

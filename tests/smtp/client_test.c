@@ -291,3 +291,62 @@ Test(client, what_does_not_fit)
     ph_client_destroy(client);
     ph_buf_deinit(&sent);
 }
+
+static void keep_shown(void *owner, struct ph_str text)
+{
+    ph_buf_append(owner, text);
+}
+
+// Who watches sees the commands, and neither bodies nor credentials.
+Test(client, what_is_shown_to_who_watches)
+{
+    static const char *const offers[] = {"250-h\r\n250 AUTH PLAIN\r\n",
+                                         "250-h\r\n250 AUTH LOGIN\r\n"};
+    static const char *const steps[] = {"334 \r\n",     "334 \r\n",   "235 2.7.0 in\r\n",
+                                        "250 ok\r\n",   "250 ok\r\n", "354 go\r\n",
+                                        "250 taken\r\n"};
+
+    for (size_t i = 0; i < PH_ARRAY_LEN(offers); i++) {
+        struct ph_client *client = ph_client_create(
+            &(struct ph_client_options){.session_id = SESSION, .hostname = PH_STR("out.test")});
+        struct ph_buf shown = {0};
+        struct ph_buf sent = {0};
+        struct ph_str input = PH_STR("220 mx\r\n");
+        struct message m;
+
+        ph_client_watch(client, keep_shown, &shown);
+        (void)!ph_client_feed(client, &input);
+        input = ph_str_from(offers[i]);
+        cr_assert_eq(ph_client_feed(client, &input), PH_CLIENT_EVENT_READY);
+        cr_assert(ph_client_send_auth(client, cleared(PH_CLEARANCE_CREDENTIALS), PH_STR("user"),
+                                      PH_STR("pass word")));
+        for (size_t step = 0; step < PH_ARRAY_LEN(steps); step++) {
+            if (i == 0 && step == 1) {
+                continue; // PLAIN asks once
+            }
+            drain(client, &sent, UINT64_MAX);
+            input = ph_str_from(steps[step]);
+            if (step == 3) {
+                make(&m, "Subject: x\r\n\r\nthe body\r\n", 1);
+                ph_client_send_envelope(client, cleared(PH_CLEARANCE_ENVELOPE), &m.transaction);
+                drain(client, &sent, UINT64_MAX);
+            }
+            (void)!ph_client_feed(client, &input);
+        }
+        drain(client, &sent, UINT64_MAX);
+        cr_expect(ph_str_find(ph_buf_str(&shown), PH_STR("EHLO out.test\r\n")) >= 0);
+        cr_expect(ph_str_find(ph_buf_str(&shown), PH_STR("AUTH ")) >= 0);
+        cr_expect(ph_str_find(ph_buf_str(&shown), PH_STR("MAIL FROM:<a@b.test>")) >= 0);
+        cr_expect(ph_str_find(ph_buf_str(&sent), PH_STR("the body")) >= 0);
+        cr_expect(ph_str_find(ph_buf_str(&shown), PH_STR("the body")) < 0);
+        // base64 of "user" and "pass word", and of both with their zeroes.
+        cr_expect(ph_str_find(ph_buf_str(&sent),
+                              i == 0 ? PH_STR("AHVzZXIAcGFzcyB3b3Jk") : PH_STR("dXNlcg==")) >= 0);
+        cr_expect(ph_str_find(ph_buf_str(&shown), PH_STR("AHVzZXI")) < 0);
+        cr_expect(ph_str_find(ph_buf_str(&shown), PH_STR("dXNlcg")) < 0);
+        cr_expect(ph_str_find(ph_buf_str(&shown), PH_STR("cGFzcyB3b3Jk")) < 0);
+        ph_client_destroy(client);
+        ph_buf_deinit(&shown);
+        ph_buf_deinit(&sent);
+    }
+}

@@ -1,0 +1,157 @@
+// What was said.
+#include "engine/dialogue.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/date.h"
+#include "engine/connection_parts.h"
+
+static bool watched(struct ph_site *site)
+{
+    struct ph_dialogue_watch *watch = site->watch;
+
+    if (watch != NULL && watch->until_ms < ph_worker_now_ms(site->worker)) {
+        ph_buf_deinit(&watch->lines);
+        free(watch);
+        site->watch = NULL;
+    }
+    return site->watch != NULL;
+}
+
+static void put_line(struct ph_connection *c, char mark, struct ph_str line)
+{
+    char date[PH_DATE_TEXT_MAX];
+    char text[PH_REASON_SENTENCE_MAX + 256];
+    int len;
+
+    ph_date_format_iso(ph_worker_wall_ms(c->worker), date);
+    len = snprintf(text, sizeof(text), "%s %016llx %s %c %.*s\n", date,
+                   (unsigned long long)c->session_id, c->address, mark,
+                   (int)(line.len < 512 ? line.len : 512), line.data);
+    len = len < (int)sizeof(text) ? len : (int)sizeof(text) - 1;
+    for (int i = 0; i + 1 < len; i++) {
+        text[i] = (unsigned char)text[i] < 0x20 || text[i] == 0x7f ? ' ' : text[i];
+    }
+    if (!c->usable && c->dialogue.len + (size_t)len <= PH_DIALOGUE_BYTES_MAX) {
+        ph_buf_append_bytes(&c->dialogue, text, (size_t)len);
+    }
+    if (!watched(c->site)) {
+        return;
+    }
+    if (c->site->watch->lines.len + (size_t)len <= PH_DIALOGUE_WATCH_BYTES_MAX) {
+        ph_buf_append_bytes(&c->site->watch->lines, text, (size_t)len);
+    } else {
+        c->site->watch->left_out += (size_t)len;
+    }
+}
+
+static void put_lines(struct ph_connection *c, char mark, struct ph_str text)
+{
+    struct ph_str line;
+
+    while (ph_str_cut(&text, '\n', &line)) {
+        if (line.len > 0) {
+            put_line(c, mark, ph_str_trim(line));
+        }
+    }
+}
+
+static void on_sent(void *owner, struct ph_str text)
+{
+    put_lines(owner, '>', text);
+}
+
+void ph_dialogue_begin(struct ph_connection *c)
+{
+    ph_buf_clear(&c->dialogue);
+    ph_client_watch(c->client, on_sent, c);
+    ph_dialogue_note(c, "connected to %s (%s) port %u", c->host->name, c->address,
+                     c->endpoint.port);
+}
+
+void ph_dialogue_received(struct ph_connection *c, struct ph_str text)
+{
+    if (!c->usable || c->site->watch != NULL) {
+        put_lines(c, '<', text);
+    }
+}
+
+void ph_dialogue_note(struct ph_connection *c, const char *format, ...)
+{
+    char text[PH_REASON_SENTENCE_MAX + 64];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    put_line(c, '*', ph_str_from(text));
+}
+
+void ph_dialogue_opened(struct ph_connection *c)
+{
+    ph_buf_deinit(&c->dialogue);
+    if (!watched(c->site)) {
+        ph_client_watch(c->client, NULL, NULL);
+    }
+}
+
+void ph_dialogue_failed(struct ph_connection *c, const struct ph_reason *reason)
+{
+    ph_dialogue_note(c, "%s: %s", ph_reason_token(reason->kind), reason->sentence);
+    if (c->usable) {
+        return;
+    }
+    ph_buf_deinit(&c->site->last_failure);
+    c->site->last_failure = c->dialogue;
+    c->dialogue = (struct ph_buf){0};
+}
+
+static void watch(struct ph_site *site)
+{
+    struct ph_connection *c;
+
+    if (!watched(site)) {
+        site->watch = ph_alloc(sizeof(*site->watch));
+        ph_buf_append(&site->watch->lines, ph_buf_str(&site->last_failure));
+        for (c = TAILQ_FIRST(&site->connections); c != NULL; c = ph_connection_next(c)) {
+            if (c->client != NULL) {
+                ph_client_watch(c->client, on_sent, c);
+            }
+        }
+    }
+    site->watch->until_ms = ph_worker_now_ms(site->worker) + PH_DIALOGUE_WATCH_MS;
+}
+
+static bool has_host(const struct ph_site *site, struct ph_str host)
+{
+    bool has = ph_str_eq(host, PH_STR("*"));
+
+    for (size_t i = 0; !has && i < site->spec->host_count; i++) {
+        has = ph_str_eq_nocase(ph_str_from(site->spec->hosts[i].name), host);
+    }
+    return has;
+}
+
+void ph_dialogue_tell(struct ph_worker *worker, struct ph_str host, struct ph_json *json)
+{
+    struct ph_site *site;
+    struct ph_site *next;
+
+    HASH_ITER(hh, worker->sites, site, next)
+    {
+        if (!has_host(site, host)) {
+            continue;
+        }
+        watch(site);
+        ph_json_open_object(json, NULL);
+        ph_json_text(json, "site", site->spec->best_host);
+        ph_json_u64(json, "worker", worker->index);
+        ph_json_string(json, "lines", ph_buf_str(&site->watch->lines), 0);
+        ph_json_u64(json, "left_out_bytes", site->watch->left_out);
+        ph_json_close_object(json);
+        ph_buf_clear(&site->watch->lines);
+        site->watch->left_out = 0;
+    }
+}
