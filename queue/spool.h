@@ -15,7 +15,7 @@
 #include "queue/content.h"
 #include "smtp/envelope.h"
 
-#define PH_SPOOL_INLINE_BYTES_MAX ((size_t)64 << 10)  // larger contents go into extents
+#define PH_SPOOL_INLINE_BYTES_MAX ((size_t)128 << 10) // larger contents go into extents; ours
 #define PH_SPOOL_EXTENT_BYTES_MAX ((size_t)256 << 10) // one extent
 
 // id = log number (16 bits), sequence (48 bits): it never changes and isn't the location.

@@ -13,7 +13,7 @@
 
 #define PH_SERVER_LINE_BYTES_MAX                                                                   \
     4096 // with parameters; RFC 5321 §4.5.3.1.4 and extensions ask less
-#define PH_SERVER_CHUNK_BYTES ((size_t)64 << 10)       // content is handed over beyond this
+#define PH_SERVER_CHUNK_BYTES ((size_t)128 << 10)      // content is handed over beyond this
 #define PH_SERVER_AUTH_FAILURES_MAX 3                  // then the session ends; ours
 #define PH_SERVER_HEADER_BYTES_MAX ((uint64_t)1 << 20) // ours
 
