@@ -37,6 +37,7 @@ int ph_cli_run(int argc, char **argv);
 int ph_cli_check(int argc, char **argv);
 int ph_cli_config_show(int argc, char **argv);
 int ph_cli_explain(int argc, char **argv);
+int ph_cli_test(int argc, char **argv);
 int ph_cli_verify(int argc, char **argv);
 int ph_cli_queue(int argc, char **argv);
 int ph_cli_policy(int argc, char **argv);

@@ -13,6 +13,7 @@ static const struct {
     {"check", ph_cli_check, "reads the configuration: all its errors and warnings"},
     {"config", ph_cli_config_show, "the effective configuration, each value with its origin"},
     {"explain", ph_cli_explain, "what would happen to mail for a recipient, without connecting"},
+    {"test", ph_cli_test, "what delivery would meet at every address, up to MAIL"},
     {"verify", ph_cli_verify, "the certificate verifier alone, offline"},
     {"queue", ph_cli_queue, "looks at and steers the running daemon's queue"},
     {"policy", ph_cli_policy,

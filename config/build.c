@@ -829,6 +829,9 @@ struct ph_config *ph_config_parse_text(const char *name, struct ph_str text,
     keep_source(snapshot, name, text);
     b.config->generation = atomic_fetch_add(&generations, 1) + 1;
     good = ph_config_parse(&b.tree, name, text, &includes.callbacks, 0, errors);
+    if (files != NULL && files->variation != NULL) {
+        good &= ph_config_vary(&b.tree, files->variation, errors);
+    }
     b.tree.blocks[0].at = (struct ph_config_position){.file = b.config->path.data, .line = 1};
     ph_build_values(&b, PH_BLOCK_GLOBAL, &b.tree.blocks[0], b.global);
     build_global(&b);

@@ -120,7 +120,8 @@ struct ph_config *ph_config_load_text(const char *name, struct ph_str text, stru
     return load(name, text, &files, errors, warnings);
 }
 
-struct ph_config *ph_config_load(const char *path, struct ph_buf *errors, struct ph_buf *warnings)
+static struct ph_config *load_file(const char *path, struct ph_config_files *files,
+                                   struct ph_buf *errors, struct ph_buf *warnings)
 {
     struct ph_config *config = NULL;
     struct ph_buf text = {0};
@@ -130,10 +131,32 @@ struct ph_config *ph_config_load(const char *path, struct ph_buf *errors, struct
     if (!read_file(NULL, path, &text, &mode, &error)) {
         ph_buf_printf(errors, "%s:1: C27 file: %.*s\n", path, PH_STR_ARG(ph_buf_str(&error)));
     } else {
-        config = ph_config_load_text(path, ph_buf_str(&text), errors, warnings);
+        config = load(path, ph_buf_str(&text), files, errors, warnings);
     }
     ph_buf_deinit(&text);
     ph_buf_deinit(&error);
+    return config;
+}
+
+struct ph_config *ph_config_load(const char *path, struct ph_buf *errors, struct ph_buf *warnings)
+{
+    struct ph_config_files files = {.read = read_file, .expand = expand_glob};
+
+    return load_file(path, &files, errors, warnings);
+}
+
+struct ph_config *ph_config_load_varied(const char *path,
+                                        const struct ph_config_variation *variation,
+                                        struct ph_buf *errors, struct ph_buf *warnings)
+{
+    struct ph_config_files files = {
+        .read = read_file, .expand = expand_glob, .variation = variation};
+    struct ph_config *config = load_file(path, &files, errors, warnings);
+
+    if (config != NULL && !ph_config_use_only(config, variation->connector)) {
+        ph_config_release(config);
+        config = NULL;
+    }
     return config;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "config/snapshot.h"
+#include "config/variation.h"
 
 // Where files come from: the disk, or a test's memory. May be NULL where none are named.
 struct ph_config_files {
@@ -16,6 +17,7 @@ struct ph_config_files {
     // A configuration in force is built anew for its certificates: one of our own that is missing
     // is no error, mail that needs it waits.
     bool running;
+    const struct ph_config_variation *variation; // NULL: as it stands
     int64_t now_s; // by the wall clock: is a certificate about to expire? 0: nobody asks
 };
 
@@ -28,6 +30,12 @@ struct ph_config *ph_config_load_text(const char *name, struct ph_str text, stru
                                       struct ph_buf *warnings);
 // As above, from the disk.
 struct ph_config *ph_config_load(const char *path, struct ph_buf *errors, struct ph_buf *warnings);
+
+// As above, with one connector alone, and other settings than its own. Whatever the level, chains
+// can be judged. NULL too where there is no such connector: "errors" is empty then.
+struct ph_config *ph_config_load_varied(const char *path,
+                                        const struct ph_config_variation *variation,
+                                        struct ph_buf *errors, struct ph_buf *warnings);
 
 // Were files of our own certificates changed, or is it time for another of them?
 // `out_state` tells one change from the next.

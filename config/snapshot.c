@@ -78,6 +78,29 @@ struct ph_tls_policy ph_config_policy(const struct ph_config *config,
     return policy;
 }
 
+bool ph_config_use_only(struct ph_config *config, struct ph_str connector)
+{
+    static const struct ph_address_space all = {.all = true, .cost = 1};
+    struct ph_send_connector *only = NULL;
+
+    for (size_t i = 0; i < config->send_connector_count; i++) {
+        if (ph_str_eq_nocase(config->send_connectors[i].name, connector)) {
+            // Made by the builder, and nobody else's yet.
+            only = (struct ph_send_connector *)&config->send_connectors[i];
+        }
+    }
+    if (only != NULL) {
+        only->enabled = true;
+        only->address_spaces = &all;
+        only->address_space_count = 1;
+        only->index = 0;
+        config->send_connectors = only;
+        config->send_connector_count = 1;
+        config->receive_connector_count = 0;
+    }
+    return only != NULL;
+}
+
 // By its token, or by the codes of a peer's reply; a TLS refusal's codes are ours and say nothing.
 static bool code_listed(const struct ph_str *list, size_t count, const struct ph_reason *reason)
 {

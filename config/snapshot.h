@@ -268,6 +268,9 @@ void ph_config_release(struct ph_config *config); // NULL accepted
 struct ph_tls_policy ph_config_policy(const struct ph_config *config,
                                       const struct ph_send_connector *connector,
                                       struct ph_str domain, bool requiretls);
+// Before it is shared: all mail goes by this send connector, disabled or not, and nothing is
+// listened on. False: there is none of that name.
+PH_MUST_CHECK bool ph_config_use_only(struct ph_config *config, struct ph_str connector);
 // What the connector's ErrorPolicies make of a reason: a listed one that waits fails, and the other
 // way round. A refusal by TLS policy is upgraded only where its token is listed.
 void ph_config_apply_error_policies(const struct ph_send_connector *connector,

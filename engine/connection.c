@@ -139,6 +139,12 @@ static void end(struct ph_connection *c)
     if (dispatch != NULL && c->worker->stopping) {
         dispatch->result = PH_DISPATCH_RETURNED;
         how = PH_SITE_RELEASE_UNUSED;
+    } else if (dispatch != NULL && ph_engine_only_tries(c->worker->engine)) {
+        // Once is enough: its queue waits, whatever was found.
+        dispatch->result = PH_DISPATCH_REFUSED;
+        dispatch->reason = reason.kind != PH_REASON_NONE
+                               ? reason
+                               : ph_reason_make(PH_REASON_SHUTDOWN, "the test is over");
     } else if (dispatch != NULL && lacks_requiretls(c)) {
         dispatch->result = PH_DISPATCH_UNFIT;
         dispatch->reason = reason;
@@ -204,6 +210,9 @@ static void note_failure(struct ph_connection *c, const struct ph_reason *reason
         c->opened_for->proof = ph_connection_proof(c, c->opened_for);
         ph_delivery_log_attempt(c->worker, c->opened_for, note, reason);
         ph_session_note_release(note);
+        if (ph_engine_only_tries(c->worker->engine)) {
+            ph_connection_report_trial(c, reason, step);
+        }
     }
 }
 
@@ -211,7 +220,7 @@ void ph_connection_request_close(struct ph_connection *c, enum ph_connection_aft
 {
     if (!c->close_requested) {
         c->close_requested = true;
-        c->after_close = after;
+        c->after_close = c->quits_for_next ? PH_CONNECTION_THEN_NEXT_ADDRESS : after;
         c->state = PH_CONNECTION_CLOSING;
         ph_connection_stop_waiting(c);
         ph_wheel_cancel(&c->worker->wheel, &c->timer);
@@ -226,6 +235,11 @@ void ph_connection_address_failed(struct ph_connection *c, const struct ph_reaso
     ph_connection_request_close(c, PH_CONNECTION_THEN_NEXT_ADDRESS);
 }
 
+static bool enough_tries(const struct ph_connection *c)
+{
+    return c->tries >= PH_CONNECTION_TRIES_MAX && !ph_engine_only_tries(c->worker->engine);
+}
+
 static void resolve_next_host(struct ph_connection *c)
 {
     static const enum ph_rrtype types[2] = {PH_RRTYPE_AAAA, PH_RRTYPE_A};
@@ -233,7 +247,7 @@ static void resolve_next_host(struct ph_connection *c)
     c->state = PH_CONNECTION_RESOLVE;
     c->close_requested = false; // the last host's session is closed by now
     c->close_issued = false;
-    if (c->order_next == c->order_count || c->tries >= PH_CONNECTION_TRIES_MAX) {
+    if (c->order_next == c->order_count || enough_tries(c)) {
         end(c);
         return;
     }
@@ -421,7 +435,7 @@ bool ph_connection_demands_tls(const struct ph_connection *c)
 
 static void try_next_address(struct ph_connection *c)
 {
-    if (c->address_next == c->address_count || c->tries >= PH_CONNECTION_TRIES_MAX) {
+    if (c->address_next == c->address_count || enough_tries(c)) {
         resolve_next_host(c);
         return;
     }
@@ -662,6 +676,7 @@ static void on_closed(struct ph_op *op)
     ph_buf_clear(&c->inbound);
     // From here on it is asked for anew, while the next host is being looked up too.
     c->close_requested = false;
+    c->quits_for_next = false;
     c->close_issued = false;
     switch (c->after_close) {
     case PH_CONNECTION_THEN_NEXT_ADDRESS:

@@ -71,7 +71,8 @@ struct ph_connection {
     bool close_requested;
     bool close_issued;
     bool retiring;
-    bool limited; // 421: fewer connections
+    bool quits_for_next; // a trial that went well
+    bool limited;        // 421: fewer connections
     struct ph_timer timer;
     enum ph_client_wait waiting_for;
     uint64_t opened_ms;
@@ -114,6 +115,10 @@ void ph_connection_finish_done(struct ph_connection *c);
 struct ph_gate_subject ph_connection_subject(struct ph_connection *c,
                                              const struct ph_dispatch *dispatch,
                                              const struct ph_tls_facts *facts);
+
+// Of the address at hand; NULL: mail would have been sent.
+void ph_connection_report_trial(struct ph_connection *c, const struct ph_reason *reason,
+                                const char *step);
 
 // engine/connection_note
 // Of the session as far as it came: also of one that ended in a refusal.

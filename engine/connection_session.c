@@ -8,6 +8,7 @@
 #include "engine/connection_parts.h"
 #include "engine/delivery.h"
 #include "engine/revocation.h"
+#include "engine/trial.h"
 #include "tls/verify.h"
 
 #define PH_RESUMPTION_KEY_MAX 600 // sending identity, host, port and server name as text
@@ -710,6 +711,34 @@ static void authenticate_or_open(struct ph_connection *c)
     }
 }
 
+void ph_connection_report_trial(struct ph_connection *c, const struct ph_reason *reason,
+                                const char *step)
+{
+    const struct ph_dispatch *dispatch = c->opened_for;
+    struct ph_tls_policy strict = *dispatch->policy;
+    struct ph_session_note *note = ph_connection_note_create(c);
+    struct ph_gate_subject subject;
+
+    strict.level = PH_TLS_DOMAIN_VALIDATION;
+    strict.report = false;
+    subject = subject_by(c, dispatch, &strict, ph_connection_known_facts(c));
+    ph_engine_report_trial(c->worker->engine, &(struct ph_trial){.reason = reason,
+                                                                 .step = step,
+                                                                 .note = note,
+                                                                 .policy = dispatch->policy,
+                                                                 .subject = &subject});
+    ph_session_note_release(note);
+}
+
+// The session could carry the message; it goes no further, and the next address is tried.
+static void end_trial(struct ph_connection *c, struct ph_clearance *take_clearance)
+{
+    ph_clearance_destroy(take_clearance);
+    ph_connection_report_trial(c, NULL, "mail");
+    c->quits_for_next = true;
+    ph_connection_quit(c);
+}
+
 static void open_session(struct ph_connection *c)
 {
     struct ph_dispatch *dispatch = c->opened_for;
@@ -719,6 +748,10 @@ static void open_session(struct ph_connection *c)
     c->state = PH_CONNECTION_OPEN;
     if (ph_connection_judge(c, dispatch, &clearance, &reason) == PH_GATE_REFUSED) {
         ph_connection_address_failed(c, &reason, "verify");
+        return;
+    }
+    if (ph_engine_only_tries(c->worker->engine)) {
+        end_trial(c, clearance);
         return;
     }
     c->note = ph_connection_note_create(c);

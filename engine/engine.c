@@ -111,6 +111,16 @@ uint16_t ph_engine_log_count(const struct ph_engine *engine)
     return engine->log_count;
 }
 
+bool ph_engine_only_tries(const struct ph_engine *engine)
+{
+    return engine->options.tried != NULL;
+}
+
+void ph_engine_report_trial(struct ph_engine *engine, const struct ph_trial *trial)
+{
+    engine->options.tried(engine->options.owner, trial);
+}
+
 bool ph_engine_caches_off(const struct ph_engine *engine)
 {
     return engine->options.caches_off;

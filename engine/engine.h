@@ -13,6 +13,7 @@
 
 struct ph_engine;
 struct ph_worker;
+struct ph_trial; // engine/trial.h
 
 struct ph_engine_options {
     struct ph_config *config; // a reference is taken
@@ -28,6 +29,9 @@ struct ph_engine_options {
     // Something an administrator should know (lines). May be NULL.
     void (*problem)(void *owner, struct ph_str text);
     void *owner;
+    // For `test`: every address of every host is tried, each session ends before MAIL, and this is
+    // told what came of it. May be NULL.
+    void (*tried)(void *owner, const struct ph_trial *trial);
     bool caches_off;        // chain verdicts and tickets: for the differential tests
     uint64_t segment_bytes; // of the spool's segments; 0: the default. Small in the simulator
 };
@@ -54,6 +58,8 @@ void ph_engine_destroy(struct ph_engine *engine); // all workers closed; NULL ac
 // For workers.
 uint16_t ph_engine_log_count(const struct ph_engine *engine);
 bool ph_engine_caches_off(const struct ph_engine *engine);
+bool ph_engine_only_tries(const struct ph_engine *engine);
+void ph_engine_report_trial(struct ph_engine *engine, const struct ph_trial *trial);
 struct ph_spool_options ph_engine_spool_options(const struct ph_engine *engine, struct ph_io *io,
                                                 uint16_t log);
 void ph_engine_report_recovery(struct ph_engine *engine, uint16_t log,

@@ -5,6 +5,7 @@
 
 Each row has its own domains, connectors and scripted servers; the servers' own records are the
 witnesses. Rows that aren't run yet are counted and named; with --final they fail the test."""
+import concurrent.futures
 import json
 import pathlib
 import re
@@ -67,6 +68,7 @@ class Run:
         self.caches = caches
         self.pki = Pki()
         self.hosts = {}
+        self.compared = 0
         (directory.path / "secret").write_text("user\npassword\n")
         (directory.path / "secret").chmod(0o600)
         self.port = free_port("127.3.0.1")
@@ -273,6 +275,41 @@ Resolver {{ Port = {self.port} AllowedDestinations = {{"127.0.0.0/8"}}
                 wrong.append(f"{len(tried)} attempts logged")
         return wrong
 
+    def agree(self, row):
+        """`test` and `explain` say of each recipient what delivery did. (A mailbox's refusal and a size are the
+        message's: `test` ends before them.)"""
+        wrong = []
+        for i, address in enumerate(row.addresses):
+            wanted = row.expected[min(i, len(row.expected) - 1)]
+            events = self.log.of(address)
+            if wanted.reason in ("rcpt-rejected", "size-would-bypass-tls") or not events:
+                continue
+            self.compared += 1
+            done = self.command("test", address)
+            said = json.loads(done.stdout)
+            code = {"TLS": 0, "PLAIN": 0, "DEFER": 2, "NDR": 1}[wanted.kind]
+            if (done.returncode, said.get("reason"), said.get("status")) != (code, wanted.reason, wanted.status):
+                wrong.append(f"test: {done.returncode} {said.get('reason')} {said.get('status')} {done.stderr[:200]}")
+            inside = {a["tls"] is not None for a in said["addresses"] if a["result"] == "accept"}
+            if code == 0 and inside != {wanted.kind == "TLS"}:
+                wrong.append(f"test: in TLS {inside}")
+            told = json.loads(self.command("explain", address).stdout)
+            level = re.search(r"^  level +(\w+)", told["text"], re.M)
+            if (told["connector"], level and level[1]) != (events[-1]["connector"], events[-1]["policy"]["level"]):
+                wrong.append(f"explain: {told['connector']} {level and level[1]}, not {events[-1]['connector']} "
+                             f"{events[-1]['policy']['level']}")
+        return wrong
+
+    def command(self, name, address):
+        return subprocess.run([BUILD / "posthaste", name, address, "--json", "-c", self.daemon.config],
+                              capture_output=True, text=True, timeout=WAIT_S)
+
+    def agreements(self, rows):
+        """What was wrong with the answers of the commands, by row."""
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            found = dict(zip((row.row for row in rows), pool.map(careful(self.agree), rows)))
+        return found
+
     def verdicts(self, rows):
         return {row.row: self.words[row.row] + ([] if row.rejected else self.judge(row)) for row in rows}
 
@@ -299,6 +336,9 @@ Resolver {{ Port = {self.port} AllowedDestinations = {{"127.0.0.0/8"}}
         for thread in threads:
             thread.join()
         wrong = self.verdicts([row for row in self.rows if row not in later])
+        if self.caches:
+            for row, found in self.agreements([row for row in sent if row not in later]).items():
+                wrong[row] += found
         for row in later:
             play(row)
         wrong |= self.verdicts(later)
@@ -306,6 +346,16 @@ Resolver {{ Port = {self.port} AllowedDestinations = {{"127.0.0.0/8"}}
         if self.daemon.stop() != 0:
             wrong["the end"] = ["the daemon did not stop cleanly"]
         return wrong
+
+
+def careful(function):
+    """A row's trouble is its own."""
+    def call(row):
+        try:
+            return function(row)
+        except Exception as error:
+            return [repr(error)[:300]]
+    return call
 
 
 def names(line, address):
@@ -333,12 +383,14 @@ def conformance(arguments):
     chosen = [a for a in arguments if not a.startswith("-")]
     rows = [row for row in table.read() if not chosen or row.row in chosen or str(row.number) in chosen]
     begun = time.monotonic()
-    runs = []
+    runs, compared = [], 0
     for caches in (True, False):
         with Directory() as directory:
             live = [row for row in table.read() if not row.pending and not row.elsewhere
                     and row.row in {r.row for r in rows}]
-            runs.append(Run(directory, live, caches).run())
+            run = Run(directory, live, caches)
+            runs.append(run.run())
+            compared += run.compared
             for line in (directory.path / "errors").read_text().splitlines():
                 if not re.search(r": W\d+ |: warn: ", line):
                     print(f"the daemon said: {line}")
@@ -362,7 +414,8 @@ def conformance(arguments):
     waiting = {row.number for row in pending}
     print(f"conformance: {len(numbers)} rows in {len(rows)} cases: {len(cases)} run twice (caches on, off), "
           f"{len(cases) - bad} passed, {bad} failed, {len(elsewhere)} asserted elsewhere, "
-          f"{len(pending)} pending ({len(waiting)} rows), {time.monotonic() - begun:.0f} s")
+          f"{len(pending)} pending ({len(waiting)} rows); test and explain were compared with delivery "
+          f"for {compared} recipients; {time.monotonic() - begun:.0f} s")
     return bad > 0 or (final and len(pending) > 0)
 
 
