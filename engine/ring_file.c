@@ -148,17 +148,37 @@ static bool progress(struct ph_op *op, uint64_t count)
     return op->world_data[AT_LEFT] == 0;
 }
 
-static bool may_be_repeated(int result)
+// The kernel has no thread for it, as where the number of processes is limited.
+static bool was_declined(int result)
 {
-    return result == -EINTR || result == -EAGAIN;
+    return result == -EAGAIN || result == -EINTR || result == -ECANCELED;
+}
+
+// Ours do it, from its beginning.
+static void give_to_pool(struct ph_op *op)
+{
+    struct ph_file_pool *pool = &ph_ring_of(op->io)->host.files;
+    struct ph_file *file = op->world_object;
+    enum file_work work = work_of(op);
+    uint64_t done = done_of(op);
+    void *data = (void *)(uintptr_t)(op->world_data[AT_DATA] - done);
+    size_t len = (size_t)(op->world_data[AT_LEFT] + done);
+    uint64_t offset = op->world_data[AT_OFFSET] - done;
+
+    if (work == FILE_SYNC) {
+        ph_file_jobs_sync(pool, file, op);
+    } else if (work == FILE_READ) {
+        ph_file_jobs_read(pool, file, op, data, len, offset);
+    } else {
+        ph_file_jobs_write(pool, file, op, data, len, offset, is_durable(work));
+    }
 }
 
 // All is written and its sync has an end, too.
 static void conclude_sync(struct ph_op *op, int result)
 {
-    if (may_be_repeated(result) || result == -ECANCELED) {
-        set_work(op, FILE_SYNC, done_of(op));
-        submit(op);
+    if (was_declined(result)) {
+        give_to_pool(op);
     } else {
         ph_io_complete(op->io, op, result < 0 ? result : (int64_t)done_of(op));
     }
@@ -172,8 +192,8 @@ static void conclude(struct ph_op *op)
 
     if (work == FILE_SYNC) {
         conclude_sync(op, sync_result);
-    } else if (may_be_repeated(result)) {
-        submit(op);
+    } else if (was_declined(result)) {
+        give_to_pool(op);
     } else if (work == FILE_WRITE_DIRECT && (result == -EINVAL || result == -EOPNOTSUPP)) {
         set_work(op, FILE_WRITE_DURABLE, done_of(op)); // this file system can't, after all
         submit(op);

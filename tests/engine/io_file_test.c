@@ -175,6 +175,36 @@ Test(io_file, many_writes_at_once_each_tell_of_themselves, .timeout = 60)
     }
 }
 
+// As in a container that limits its processes: the kernel finds no thread for what blocks.
+Test(io_file, writes_are_durable_where_no_more_threads_may_be_made, .timeout = 60)
+{
+    struct rlimit was;
+    struct rlimit none;
+    uid_t user = getuid();
+
+    getrlimit(RLIMIT_NPROC, &was);
+    none = (struct rlimit){.rlim_max = was.rlim_max};
+    for (unsigned which = 0; which < IO_WORLDS; which++) {
+        struct files f;
+
+        start(&f, which);
+        cr_assert_eq(open_file(&f, PH_FILE_WRITE | PH_FILE_CREATE | PH_FILE_DIRECT), 0);
+        cr_assert_eq(DO(&f, op, ph_io_file_allocate(f.file, &op, 8 * BLOCK)), 0);
+        cr_assert_eq(setrlimit(RLIMIT_NPROC, &none), 0);
+        cr_assert(user != 0 || setresuid(65534, 65534, 0) == 0); // root is not limited
+        for (unsigned i = 0; i < 4; i++) {
+            cr_assert_eq(
+                DO(&f, op, ph_io_file_write_durable(f.file, &op, f.data, BLOCK, i * BLOCK)),
+                (int64_t)BLOCK, "%s", f.b.name);
+            cr_assert_eq(DO(&f, op, ph_io_file_sync(f.file, &op)), 0, "%s", f.b.name);
+        }
+        cr_assert_eq(read_at(&f, 4 * BLOCK, 0), (int64_t)(4 * BLOCK), "%s", f.b.name);
+        cr_assert(user != 0 || setresuid(0, 0, 0) == 0);
+        cr_assert_eq(setrlimit(RLIMIT_NPROC, &was), 0);
+        finish(&f);
+    }
+}
+
 Test(io_file, directories_locks_and_space, .timeout = 60)
 {
     for (unsigned which = 0; which < IO_WORLDS; which++) {
