@@ -307,7 +307,8 @@ static int report(const struct ph_cli_options *options)
 int ph_cli_log(int argc, char **argv)
 {
     struct ph_cli_options options;
-    bool good = ph_cli_options_read(argc, argv, &options) && options.argument_count >= 2;
+    bool read = ph_cli_options_read(argc, argv, &options);
+    bool good = read && options.argument_count >= 2;
     bool verifies = good && strcmp(options.arguments[0], "verify") == 0;
 
     if (!good || options.help || (!verifies && strcmp(options.arguments[0], "report") != 0)) {
@@ -316,7 +317,7 @@ int ph_cli_log(int argc, char **argv)
             "       posthaste log report FILE…   what Mode = report let pass that the full setting "
             "would defer\n"
             "Files in the order they were written; - is standard input. Both take --json.\n");
-        return good && options.help ? PH_EXIT_YES : PH_EXIT_USAGE;
+        return read && options.help ? PH_EXIT_YES : PH_EXIT_USAGE;
     }
     return verifies ? verify(&options) : report(&options);
 }

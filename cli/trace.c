@@ -44,7 +44,8 @@ int ph_cli_trace(int argc, char **argv)
     struct ph_cli_options options;
     struct timespec pause = {.tv_nsec = POLL_NS};
     struct ph_config *config;
-    bool good = ph_cli_options_read(argc, argv, &options) && options.argument_count >= 1;
+    bool read = ph_cli_options_read(argc, argv, &options);
+    bool good = read && options.argument_count >= 1;
     bool once = good && options.argument_count == 2 && strcmp(options.arguments[1], "--once") == 0;
     bool known = false;
 
@@ -54,7 +55,7 @@ int ph_cli_trace(int argc, char **argv)
             "usage: posthaste trace HOST|'*' [--once] [-c FILE] [--json]\n"
             "Shows the last failure of the site that has this mail host, then what is said on its "
             "sessions until\ninterrupted (--once: not so). Bodies and credentials are left out.\n");
-        return good && options.help ? PH_EXIT_YES : PH_EXIT_USAGE;
+        return read && options.help ? PH_EXIT_YES : PH_EXIT_USAGE;
     }
     config = ph_cli_config(options.config_path, false);
     if (config == NULL) {
