@@ -94,6 +94,10 @@ static void check_line(struct sim *sim, struct ph_str line)
     unsigned id = 0;
     unsigned recipient = 0;
 
+    if ((ph_str_eq(event, PH_STR("deferred")) || ph_str_eq(event, PH_STR("attempt"))) &&
+        (member(line, "reason").len == 0 || member_is(line, "reason", "none"))) {
+        sim_fail(sim, "a deferral without a reason: %.*s", PH_STR_ARG(line));
+    }
     sim->ledger.log_lines++;
     sim->ledger.ambiguous_lines += marked;
     // Neither times of the real machine nor its choice of cipher come into the hash.

@@ -24,9 +24,17 @@ struct sim_disk *sim_disk_create(struct sim *sim)
     return disk;
 }
 
-uint64_t sim_disk_losses(const struct sim_disk *disk)
+bool sim_disk_writes(const struct sim_disk *disk)
 {
-    return disk->losses;
+    const struct disk_op *d;
+
+    LIST_FOREACH(d, &disk->under_way, link)
+    {
+        if (d->kind == DISK_WRITE) {
+            return true;
+        }
+    }
+    return false;
 }
 
 // --- what files hold ---

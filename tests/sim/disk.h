@@ -12,8 +12,7 @@ struct sim_disk *sim_disk_create(struct sim *sim);
 void sim_disk_kill(struct sim_disk *disk);
 // The machine is off: of what wasn't synced a legal part is there when it comes back.
 void sim_disk_power_cut(struct sim_disk *disk);
-// Blocks and bytes that power cuts have torn or lost so far.
-uint64_t sim_disk_losses(const struct sim_disk *disk);
+bool sim_disk_writes(const struct sim_disk *disk); // is a write under way?
 
 // Of struct ph_io_vtable.
 void sim_disk_open(struct ph_io *io, struct ph_op *op, const char *path, int flags,

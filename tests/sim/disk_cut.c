@@ -80,7 +80,6 @@ static void tear(struct sim_disk *disk, struct dirty *dirty)
     struct sim_random *random = &disk->sim->random;
     uint64_t sectors = dirty->len / SIM_SECTOR_BYTES + 1;
 
-    disk->losses++;
     switch (sim_below(random, 8)) {
     case 0:
         break;
@@ -202,7 +201,6 @@ static void cut_names(struct sim_disk *disk)
         if (!lose || sim_chance(&disk->sim->random, 500)) {
             sim_disk_carry_out(durable, change);
         } else {
-            disk->losses++;
         }
         free(change);
     }

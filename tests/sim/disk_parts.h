@@ -123,7 +123,6 @@ struct sim_disk {
     struct names durable; // after a power cut
     struct change_list changes;
     uint64_t dirty_count;
-    uint64_t losses;
 };
 
 void sim_image_write(struct image *image, uint64_t offset, const void *data, size_t len);

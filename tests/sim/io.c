@@ -16,6 +16,7 @@
 #define TURN_NS_MAX (PH_NS_PER_MS / 10)    // from being runnable to running
 #define PAUSE_NS_MAX (2000 * PH_NS_PER_MS) // a worker that is held up
 #define LOOKUP_NS_MAX (60 * PH_NS_PER_MS)
+#define CRASH_WAITS_EVENTS 1000 // for a write to be under way
 #define SURVEY_EVERY_TURNS 8
 #define EVENTS_MAX 3000000 // a history that goes round for ever
 
@@ -90,7 +91,9 @@ void sim_step(struct sim *sim)
 {
     struct sim_event *event;
 
-    if (sim->crash_at_event != 0 && sim->events >= sim->crash_at_event && !sim->calm) {
+    if (sim->crash_at_event != 0 && sim->events >= sim->crash_at_event && !sim->calm &&
+        (!sim->crash_in_write || sim_disk_writes(sim->disk) ||
+         sim->events >= sim->crash_at_event + CRASH_WAITS_EVENTS)) {
         sim->crash_at_event = 0;
         longjmp(sim->end_of_life, 1);
     }

@@ -27,6 +27,7 @@
     X(shutting_down, 40, "peers answer 421 at any step")                                           \
     X(lost_replies, 60, "peers drop the session around the final reply")                           \
     X(tls_trouble, 70, "peers have bad certificates, no STARTTLS or break the handshake")          \
+    X(injection, 30, "bytes come in the clear behind the reply to STARTTLS")                       \
     X(lean_peers, 50, "peers without PIPELINING or CHUNKING")                                      \
     X(dns_trouble, 40, "lookups fail and are late")                                                \
     X(slow_disk, 30, "some disk operations take long")                                             \

@@ -22,6 +22,13 @@ enum demand {
 static const enum demand demands[SIM_SITES + 1] = {DEMAND_NAME,  DEMAND_NOTHING, DEMAND_TLS,
                                                    DEMAND_CHAIN, DEMAND_NOTHING, DEMAND_NOTHING};
 
+// Two domains at one provider: sessions opened for the one may carry mail for the other, as far as
+// they prove enough for it.
+static unsigned provider_of(unsigned site)
+{
+    return site == 1 ? 0 : site;
+}
+
 static bool chance(struct peer_session *s, enum sim_option option, unsigned permille)
 {
     return sim_fault(s->sim, option, permille);
@@ -67,12 +74,15 @@ void sim_peers_zone(struct ph_buf *out)
 {
     for (unsigned site = 0; site <= SIM_SITES; site++) {
         for (unsigned number = 0; number < SIM_HOSTS; number++) {
+            char own[64];
             char name[64];
 
-            sim_host_name(site, number, name);
+            sim_host_name(site, number, own);
+            sim_host_name(provider_of(site), number, name);
             // Equal preferences at some sites, an order at others.
-            ph_buf_printf(out, "%s. MX %u %s.\n%s. A 198.51.100.%u\n", strchr(name, '.') + 1,
-                          10 + number * (site % 2), name, name, site * SIM_HOSTS + number + 1);
+            ph_buf_printf(out, "%s. MX %u %s.\n%s. A 198.51.100.%u\n", strchr(own, '.') + 1,
+                          10 + number * (provider_of(site) % 2), name, own,
+                          site * SIM_HOSTS + number + 1);
         }
     }
 }
@@ -147,12 +157,13 @@ void sim_peers_accept(struct sim_peers *peers, struct sim_conn *conn, const stru
 
 // --- what the site holds the engine to ---
 
-static void hold_to_policy(struct peer_session *s, const char *what)
+static void hold_to_policy(struct peer_session *s, enum demand demand, const char *what)
 {
-    enum demand demand = demands[s->host->site];
     const char *broken = NULL;
 
-    if (demand >= DEMAND_TLS && !s->encrypted) {
+    if (s->injected) {
+        broken = "behind bytes injected after STARTTLS";
+    } else if (demand >= DEMAND_TLS && !s->encrypted) {
         broken = "in the clear";
     } else if (demand >= DEMAND_CHAIN && s->certificate != PH_PKI_GOOD &&
                s->certificate != PH_PKI_WRONG_NAME) {
@@ -165,6 +176,14 @@ static void hold_to_policy(struct peer_session *s, const char *what)
                  s->certificate, s->ssl != NULL && SSL_session_reused(s->ssl) ? ", resumed" : "",
                  s->host->name, sim_conn_number(s->conn));
     }
+}
+
+// By the recipient's domain.
+static enum demand demand_for(struct peer_session *s, unsigned id, unsigned recipient)
+{
+    return recipient < SIM_RECIPIENTS_MAX
+               ? demands[sim_ledger_message(s->sim, id)->recipients[recipient].site]
+               : demands[SIM_ORIGIN];
 }
 
 // --- messages ---
@@ -255,7 +274,10 @@ static void message_over(struct peer_session *s)
     struct sim_random *random = &s->sim->random;
     bool to_origin = s->host->site == SIM_ORIGIN;
 
-    hold_to_policy(s, "a message");
+    for (unsigned i = 0; i < s->recipient_count; i++) {
+        hold_to_policy(s, demand_for(s, s->recipients[i].id, s->recipients[i].recipient),
+                       "a message");
+    }
     s->messages++;
     if (chance(s, SIM_lost_replies, 60)) {
         bool taken = sim_chance(random, 600);
@@ -282,7 +304,7 @@ static void message_over(struct peer_session *s)
 
 static void take_mail(struct peer_session *s, struct ph_str line)
 {
-    hold_to_policy(s, "MAIL");
+    hold_to_policy(s, s->host->site == 0 ? DEMAND_NOTHING : demands[s->host->site], "MAIL");
     reset_transaction(s); // RFC 5321 §4.1.1.2: whatever is answered
     if (s->messages >= s->hangs_up_after || chance(s, SIM_shutting_down, 15)) {
         peer_say(s, "421 4.7.0 that is enough\r\n");
@@ -314,6 +336,7 @@ static void take_rcpt(struct peer_session *s, struct ph_str line)
         sim_fail(s->sim, "a recipient that nobody wrote to: %.*s", PH_STR_ARG(line));
         return;
     }
+    hold_to_policy(s, demand_for(s, id, recipient), "RCPT");
     if (recipient < SIM_RECIPIENTS_MAX &&
         (address.data[0] == 'r' || chance(s, SIM_permanent, 15))) {
         sim_ledger_message(s->sim, id)->recipients[recipient].refused = true;
@@ -363,7 +386,9 @@ static void take_starttls(struct peer_session *s)
         peer_say(s, "220 2.0.0 go on\r\n");
         peer_hang_up(s);
     } else {
-        peer_say(s, "220 2.0.0 go on\r\n");
+        // Somebody between the two puts a reply behind it, in the clear.
+        s->injected = chance(s, SIM_injection, 100);
+        peer_say(s, "220 2.0.0 go on\r\n%s", s->injected ? "250 2.0.0 injected\r\n" : "");
         peer_begin_tls(s);
     }
 }

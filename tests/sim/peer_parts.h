@@ -54,6 +54,8 @@ struct peer_session {
     enum ph_pki_kind certificate;
     bool encrypted; // the handshake is complete
 
+    bool injected; // somebody's bytes came behind the 220
+
     bool offers_starttls;
     bool pipelining;
     bool chunking;

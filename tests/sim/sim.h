@@ -65,6 +65,7 @@ struct sim {
     struct sim_event pass;   // time that is let go by
     uint64_t crash_at_event; // 0: none is planned
     bool crash_by_power;
+    bool crash_in_write; // rather while a write is under way
     struct ph_engine *engine_now;
     struct sim_io *workers[SIM_WORKERS_MAX];
     unsigned worker_count;

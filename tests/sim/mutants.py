@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+"""Plants one-line bugs in a copy of the tree, one at a time, and sees that the simulator finds each.
+
+    tests/sim/mutants.py [--seeds N] [NAME…]
+
+Needs `./dev build release` (its BoringSSL is used). Exits 1 when a mutant lives."""
+import argparse
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+WORK = ROOT / "build/mutants"
+
+# name: (file, what stands there, what takes its place)
+MUTANTS = {
+    "ack-before-sync": ("queue/spool.c",
+        "ph_io_file_write_durable(segment->file, &spool->write_op",
+        "ph_io_file_write(segment->file, &spool->write_op"),
+    "no-parent-sync": ("queue/spool_directory.c",
+        "result = found == 0 ? sync_parent(io, path) : 0;",
+        "result = found == 0 && sync_parent == NULL;"),
+    "no-log-directory-sync": ("queue/spool_segment.c",
+        "    } else if (segment->step == STEP_ALLOCATE) {",
+        "    } else if (false) {"),
+    "torn-contents-count": ("queue/spool_recovery.c",
+        "group_at(r, segment, at, &group, &meta) && !contents_sound(r, segment, meta)) {",
+        "group_at(r, segment, at, &group, &meta) && contents_sound == NULL) {"),
+    "seed-without-epoch": ("queue/record.c",
+        "    return ph_hash_bytes(&segment, sizeof(segment), spool_seed);",
+        "    (void)segment;\n    return spool_seed;"),
+    "recycled-too-early": ("queue/spool.c",
+        "        ph_spool_segment_recycle(spool, oldest);",
+        "        ph_spool_segment_recycle(spool, oldest + 1);"),
+    "attempt-not-recorded": ("engine/delivery.c",
+        "    if (count > 0) {\n        dispatch->pending++;",
+        "    if (count > PH_RECIPIENTS_MAX) {\n        dispatch->pending++;"),
+    "doubt-forgotten": ("engine/delivery.c",
+        "        r->in_doubt = 1;",
+        "        r->in_doubt = 0;"),
+    "doubt-not-recovered": ("queue/spool_found.c",
+        "                .in_doubt = record->flags & PH_RECORD_FLAG_ATTEMPT,",
+        "                .in_doubt = false,"),
+    "sent-is-not-attempted": ("smtp/client.c",
+        "        outcome = PH_RECIPIENT_IN_DOUBT;",
+        "        outcome = PH_RECIPIENT_NOT_ATTEMPTED;"),
+    "name-unchecked": ("tls/gate.c",
+        "    return (count == 0 || match_names(j, references, count)) &&",
+        "    return (count == 0 || match_names != NULL) &&"),
+    "chain-unchecked": ("tls/gate.c",
+        "check_chain(&j) && check_revocation(&j)",
+        "check_chain != NULL && check_revocation(&j)"),
+    "revocation-unchecked": ("tls/gate.c",
+        "check_chain(&j) && check_revocation(&j)",
+        "check_chain(&j) && check_revocation != NULL"),
+    "session-facts-ignored": ("engine/site.c",
+        "ph_connection_judge(connection, dispatch, out_clearance, &reason) ==",
+        "ph_connection_judge(connection, TAILQ_LAST(&site->prepared, ph_dispatch_list), "
+        "out_clearance, &reason) =="),
+    "surplus-after-starttls": ("smtp/client.c", "@surplus", ""),
+    "dots-not-stuffed": ("smtp/client_output.c",
+        "line_start && *at == '.'", "false && line_start"),
+    "dots-not-unstuffed": ("smtp/body.c",
+        "        if (dots && body->state == PH_BODY_LINE_START && byte == '.') {",
+        "        if (false && dots) {"),
+    "bounce-not-sent": ("engine/bounce.c",
+        "    if (options.recipient_count > 0) {\n        good = store(worker, dispatch, &options);",
+        "    if (options.recipient_count > 100) {\n        good = store(worker, dispatch, &options);"),
+    "backoff-without-timer": ("engine/queues.c",
+        "    ph_wheel_set(&worker->wheel, &queue->retry_timer, "
+        "worker->io->now_ns + delay_ms * PH_NS_PER_MS);\n    leave_site(queue);",
+        "    leave_site(queue);"),
+    "grant-never-returned": ("engine/site.c",
+        "    ph_home_site_release(site, how, reason);",
+        "    (void)how;"),
+    "delivered-not-counted": ("engine/delivery.c",
+        "    PH_COUNT(worker, delivered, 1);",
+        "    PH_COUNT(worker, delivered, 0);"),
+    "done-forgotten": ("engine/delivery.c",
+        "        ph_spool_done(ph_worker_spool_of(worker, message->id), NULL, message->id,\n"
+        "                      &message->location);",
+        "        (void)message;"),
+    "outcome-forgotten": ("engine/delivery.c",
+        "    record(worker, dispatch, which, PH_QUEUED_WAITING, reason, due_ms);",
+        "    (void)record;"),
+}
+
+
+def run(*command, **more):
+    return subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          **more)
+
+
+def prepare():
+    cache = (ROOT / "build/release/CMakeCache.txt").read_text()
+    roots = [f"-D{name}={re.search(rf'^{name}:[A-Z]+=(.*)$', cache, re.M).group(1)}"
+             for name in ("BORINGSSL_ROOT", "BORINGSSL_DETERMINISTIC_ROOT")]
+    tree = WORK / "tree"
+    shutil.rmtree(tree, ignore_errors=True)
+    files = run("git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard")
+    for name in files.stdout.split():
+        if (ROOT / name).is_file():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tree / name)
+    made = run("cmake", "-G", "Ninja", "-S", str(tree), "-B", str(WORK / "build"),
+               "-DCMAKE_BUILD_TYPE=RelWithDebInfo", *roots)
+    if made.returncode != 0:
+        sys.exit(made.stdout)
+    return tree
+
+
+def build():
+    return run("cmake", "--build", str(WORK / "build"), "-j2", "--target", "posthaste-sim")
+
+
+def surplus_patch(text):
+    """Whatever the condition in front of the injection reason is, it never holds."""
+    at = text.index("PH_REASON_STARTTLS_INJECTION")
+    start = text.rindex("if (", 0, at)
+    return text[:start] + "if (false && " + text[start + 4:]
+
+
+def plant(tree, name):
+    path, old, new = MUTANTS[name]
+    text = (ROOT / path).read_text()
+    if old == "@surplus":
+        return path, surplus_patch(text)
+    if text.count(old) != 1:
+        sys.exit(f"{name}: what it changes stands {text.count(old)} times in {path}")
+    return path, text.replace(old, new)
+
+
+def try_mutant(tree, name, seeds):
+    path, text = plant(tree, name)
+    (tree / path).write_text(text)
+    built = build()
+    if built.returncode != 0:
+        sys.exit(f"{name} doesn't build:\n{built.stdout[-3000:]}")
+    verdict = None
+    for first in range(1, seeds + 1, 10):
+        found = run(str(WORK / "build/posthaste-sim"), "--from", str(first), "--count", "10",
+                    "--quiet")
+        lines = [line for line in found.stdout.splitlines() if "FAILED" in line]
+        said = [line for line in found.stdout.splitlines() if "internal error" in line]
+        if lines:
+            verdict = lines[0] + (f" ({said[0]})" if said else "")
+            break
+    (tree / path).write_text((ROOT / path).read_text())
+    return verdict
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__,
+                                        formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--seeds", type=int, default=100)
+    arguments.add_argument("names", nargs="*")
+    options = arguments.parse_args()
+    tree = prepare()
+    built = build()
+    if built.returncode != 0:
+        sys.exit(built.stdout[-3000:])
+    lived = []
+    for name in options.names or MUTANTS:
+        verdict = try_mutant(tree, name, options.seeds)
+        print(f"{name:24} {verdict or 'LIVES'}", flush=True)
+        if verdict is None:
+            lived.append(name)
+    print(f"{len(options.names or MUTANTS)} mutants, {len(lived)} live")
+    return 1 if lived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
