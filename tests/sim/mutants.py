@@ -14,7 +14,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORK = ROOT / "build/mutants"
 
-# name: (file, what stands there, what takes its place)
+# name: (file, what stands there, what takes its place; and so on for the same mutant)
 MUTANTS = {
     "ack-before-sync": ("queue/spool.c",
         "ph_io_file_write_durable(segment->file, &spool->write_op",
@@ -52,26 +52,33 @@ MUTANTS = {
     "chain-unchecked": ("tls/gate.c",
         "check_chain(&j) && check_revocation(&j)",
         "check_chain != NULL && check_revocation(&j)"),
-    "revocation-unchecked": ("tls/gate.c",
-        "check_chain(&j) && check_revocation(&j)",
-        "check_chain(&j) && check_revocation != NULL"),
-    "session-facts-ignored": ("engine/site.c",
-        "ph_connection_judge(connection, dispatch, out_clearance, &reason) ==",
-        "ph_connection_judge(connection, TAILQ_LAST(&site->prepared, ph_dispatch_list), "
-        "out_clearance, &reason) =="),
-    "surplus-after-starttls": ("smtp/client.c", "@surplus", ""),
+    "revocation-unchecked": ("tls/path.c",
+        "    ph_revocation_check(&question, &answer);",
+        "    ph_revocation_check(&question, &answer);\n"
+        "    answer.status = PH_REVOCATION_GOOD;"),
+    "session-facts-ignored": ("engine/connection_session.c",
+        "    return ph_gate_judge(dispatch->policy, &subject, PH_CLEARANCE_ENVELOPE, out_clearance,",
+        "    return ph_gate_judge(&c->site->spec->connector->policy, &subject, PH_CLEARANCE_ENVELOPE,"
+        " out_clearance,"),
+    "surplus-after-starttls": ("smtp/client.c",
+        "client->reply.code == 220 && input->len > 0) {",
+        "client->reply.code == 220 && false) {",
+        "engine/connection_session.c",
+        "    case PH_CLIENT_EVENT_STARTTLS_READY:\n",
+        "    case PH_CLIENT_EVENT_STARTTLS_READY:\n        ph_buf_clear(&c->inbound);\n"),
     "dots-not-stuffed": ("smtp/client_output.c",
-        "line_start && *at == '.'", "false && line_start"),
+        "        if (output->line_start && *at == '.') {",
+        "        if (false) {"),
     "dots-not-unstuffed": ("smtp/body.c",
-        "        if (dots && body->state == PH_BODY_LINE_START && byte == '.') {",
-        "        if (false && dots) {"),
+        "            put(body, out, &byte, 1); // the stuffed dot is gone",
+        "            put(body, out, \".\", 1);\n            put(body, out, &byte, 1);"),
     "bounce-not-sent": ("engine/bounce.c",
         "    if (options.recipient_count > 0) {\n        good = store(worker, dispatch, &options);",
         "    if (options.recipient_count > 100) {\n        good = store(worker, dispatch, &options);"),
     "backoff-without-timer": ("engine/queues.c",
-        "    ph_wheel_set(&worker->wheel, &queue->retry_timer, "
-        "worker->io->now_ns + delay_ms * PH_NS_PER_MS);\n    leave_site(queue);",
-        "    leave_site(queue);"),
+        "    hold_at(queue, queue->site != NULL",
+        "    ph_wheel_cancel(&worker->wheel, &queue->retry_timer);\n"
+        "    hold_at(queue, queue->site != NULL"),
     "grant-never-returned": ("engine/site.c",
         "    ph_home_site_release(site, how, reason);",
         "    (void)how;"),
@@ -115,26 +122,21 @@ def build():
     return run("cmake", "--build", str(WORK / "build"), "-j2", "--target", "posthaste-sim")
 
 
-def surplus_patch(text):
-    """Whatever the condition in front of the injection reason is, it never holds."""
-    at = text.index("PH_REASON_STARTTLS_INJECTION")
-    start = text.rindex("if (", 0, at)
-    return text[:start] + "if (false && " + text[start + 4:]
-
-
 def plant(tree, name):
-    path, old, new = MUTANTS[name]
-    text = (ROOT / path).read_text()
-    if old == "@surplus":
-        return path, surplus_patch(text)
-    if text.count(old) != 1:
-        sys.exit(f"{name}: what it changes stands {text.count(old)} times in {path}")
-    return path, text.replace(old, new)
+    """Returns the files that were changed."""
+    patch = MUTANTS[name]
+    changed = []
+    for path, old, new in zip(patch[0::3], patch[1::3], patch[2::3]):
+        text = (tree / path).read_text()
+        if text.count(old) != 1:
+            sys.exit(f"{name}: what it changes stands {text.count(old)} times in {path}")
+        (tree / path).write_text(text.replace(old, new))
+        changed.append(path)
+    return changed
 
 
 def try_mutant(tree, name, seeds):
-    path, text = plant(tree, name)
-    (tree / path).write_text(text)
+    changed = plant(tree, name)
     built = build()
     if built.returncode != 0:
         sys.exit(f"{name} doesn't build:\n{built.stdout[-3000:]}")
@@ -142,12 +144,13 @@ def try_mutant(tree, name, seeds):
     for first in range(1, seeds + 1, 10):
         found = run(str(WORK / "build/posthaste-sim"), "--from", str(first), "--count", "10",
                     "--quiet")
-        lines = [line for line in found.stdout.splitlines() if "FAILED" in line]
+        failed = [line for line in found.stdout.splitlines() if "FAILED" in line]
         said = [line for line in found.stdout.splitlines() if "internal error" in line]
-        if lines:
-            verdict = lines[0] + (f" ({said[0]})" if said else "")
+        if failed:
+            verdict = failed[0] + (f" ({said[0]})" if said else "")
             break
-    (tree / path).write_text((ROOT / path).read_text())
+    for path in changed:
+        (tree / path).write_text((ROOT / path).read_text())
     return verdict
 
 
