@@ -526,6 +526,32 @@ static uint64_t machine_memory(void)
     return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : UINT64_C(1) << 30;
 }
 
+// The daemon makes the file where there is none.
+static void build_ticket_key(struct ph_builder *b, const struct ph_value *value)
+{
+    struct ph_buf text = {0};
+    struct ph_buf unused = {0};
+    unsigned mode = 0;
+    char name[4096];
+
+    b->config->tls_ticket_key = value->text;
+    if (value->text.len == 0 || b->files == NULL) {
+        return;
+    }
+    ph_str_copy(name, sizeof(name), value->text);
+    if (b->files->read(b->files->owner, name, &text, &mode, &unused)) {
+        if ((mode & 077) != 0) {
+            ph_build_error(b, value->at, "C20", "TlsTicketKey",
+                           "%s can be read by others; its mode must be 0600", name);
+        } else if (text.len != 32) {
+            ph_build_error(b, value->at, "C20", "TlsTicketKey",
+                           "%s does not hold 32 random bytes; remove it, and one is made", name);
+        }
+    }
+    ph_buf_deinit(&text);
+    ph_buf_deinit(&unused);
+}
+
 static void build_global(struct ph_builder *b)
 {
     struct ph_config *config = b->config;
@@ -548,6 +574,7 @@ static void build_global(struct ph_builder *b)
                          "TLS session is resumed");
     }
     config->outcome_sync_delay_ms = v[PH_GLOBAL_OUTCOME_SYNC_DELAY].number;
+    build_ticket_key(b, &v[PH_GLOBAL_TLS_TICKET_KEY]);
     config->revocation_refresh_ms = v[PH_GLOBAL_REVOCATION_REFRESH].number;
     config->shutdown_timeout_ms = v[PH_GLOBAL_SHUTDOWN_TIMEOUT].number;
     config->spool_lock_timeout_ms = v[PH_GLOBAL_SPOOL_LOCK_TIMEOUT].number;

@@ -61,6 +61,7 @@ enum ph_block_kind {
     X(SPOOL_LOCK_TIMEOUT, "SpoolLockTimeout", TIME, "10s", 0, 3600000, NULL, IN_FORCE)             \
     X(MIN_FREE_SPACE, "MinFreeSpace", SHARE, "10%", 0, 0, NULL, IN_FORCE)                          \
     X(MEMORY_LIMIT, "MemoryLimit", SHARE, "50%", 0, 0, NULL, IN_FORCE)                             \
+    X(TLS_TICKET_KEY, "TlsTicketKey", TEXT, "", 0, 0, NULL, IN_FORCE)                              \
     X(REVOCATION_REFRESH, "RevocationRefresh", TIME, "4h", 1000, 604800000, NULL, IN_FORCE)        \
     X(CERTIFICATE_DIR, "CertificateDir", TEXT, "/etc/posthaste/certs", 0, 0, NULL, IN_FORCE)       \
     X(TLS_CACHES, "TlsCaches", CHOICE, "on", 0, 0, "on|off", IN_FORCE)                             \

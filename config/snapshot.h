@@ -245,6 +245,7 @@ struct ph_config {
     size_t receive_domain_secure_count;
 
     struct ph_retry_series retry;
+    struct ph_str tls_ticket_key;          // file; empty: tickets aren't kept over a restart
     uint64_t revocation_refresh_ms;        // CRLs are fetched and read again so often at least
     const struct ph_str *revocation_files; // RevocationCrls of all connectors, each once
     size_t revocation_file_count;

@@ -7,11 +7,14 @@
 #include <string.h>
 
 #include "engine/sources.h"
+#include "engine/ticket_file.h"
 #include "engine/sts_cache.h"
 #include "engine/worker.h"
 
 #define PH_ENGINE_MESSAGE_SEGMENT_BYTES (UINT64_C(64) << 20) // DESIGN: sealed at 64 MiB
 #define PH_ENGINE_CONTENT_BYTES_MIN ((uint64_t)64 << 20) // of fresh bodies kept in memory a worker
+
+#define PH_ENGINE_TICKETS_PER_WORKER 8192 // ours
 
 struct ph_engine {
     struct ph_engine_options options;
@@ -22,6 +25,7 @@ struct ph_engine {
     uint16_t log_count;
     struct ph_worker *workers;
     struct ph_sources *sources;
+    struct ph_tickets *tickets; // of all workers
     struct ph_sts_cache *sts_cache;
     _Atomic uint32_t sockets_sent[PH_WORKERS_MAX];
 };
@@ -47,6 +51,32 @@ static void load_sts(struct ph_engine *engine)
     }
     ph_buf_deinit(&problems);
     ph_buf_deinit(&path);
+}
+
+static struct ph_io *start_io(struct ph_engine *engine)
+{
+    return engine->options.start_io != NULL ? engine->options.start_io : engine->options.ios[0];
+}
+
+static void load_tickets(struct ph_engine *engine)
+{
+    struct ph_buf problem = {0};
+
+    engine->tickets =
+        ph_tickets_create(engine->options.caches_off ? 0
+                                                     : (size_t)PH_ENGINE_TICKETS_PER_WORKER *
+                                                           engine->options.worker_count);
+    ph_ticket_file_load(start_io(engine), engine->options.config->tls_ticket_key, engine->spool_dir,
+                        engine->tickets, &problem);
+    if (problem.len > 0) {
+        ph_engine_report_problem(engine, ph_buf_str(&problem));
+    }
+    ph_buf_deinit(&problem);
+}
+
+struct ph_tickets *ph_engine_tickets(struct ph_engine *engine)
+{
+    return engine->tickets;
 }
 
 int ph_engine_create(const struct ph_engine_options *options, struct ph_engine **out,
@@ -75,6 +105,7 @@ int ph_engine_create(const struct ph_engine_options *options, struct ph_engine *
         return result;
     }
     engine->sources = ph_sources_create();
+    load_tickets(engine);
     load_sts(engine);
     engine->workers = ph_alloc(options->worker_count * sizeof(struct ph_worker));
     for (uint16_t i = 0; i < options->worker_count; i++) {
@@ -280,6 +311,9 @@ void ph_engine_destroy(struct ph_engine *engine)
     if (engine == NULL) {
         return;
     }
+    ph_ticket_file_save(start_io(engine), engine->options.config->tls_ticket_key, engine->spool_dir,
+                        engine->tickets);
+    ph_tickets_release(engine->tickets);
     ph_spool_directory_close(engine->directory);
     ph_sources_destroy(engine->sources);
     ph_sts_cache_destroy(engine->sts_cache);

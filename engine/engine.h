@@ -67,6 +67,8 @@ void ph_engine_report_recovery(struct ph_engine *engine, uint16_t log,
 void ph_engine_report_listening(struct ph_engine *engine, struct ph_str connector,
                                 const struct ph_endpoint *at);
 void ph_engine_report_problem(struct ph_engine *engine, struct ph_str text);
+struct ph_tickets;
+struct ph_tickets *ph_engine_tickets(struct ph_engine *engine); // of all workers
 struct ph_sources;
 struct ph_sources *ph_engine_sources(struct ph_engine *engine);
 struct ph_sts_cache;

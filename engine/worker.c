@@ -17,7 +17,6 @@
 #define PH_WORKER_IDLE_MS (10 * 60 * 1000)            // queues and sites unused so long go; ours
 #define PH_WORKER_STOP_POLL_NS (50 * PH_NS_PER_MS)    // while coming to rest
 #define PH_WORKER_CHAIN_CACHE_MAX 4096                // verdicts; ours
-#define PH_WORKER_TICKETS_MAX 8192                    // ours
 
 static void take_mail(struct ph_worker *worker);
 static bool serve_sites(struct ph_worker *worker);
@@ -312,7 +311,7 @@ int ph_worker_open(struct ph_worker *worker, struct ph_buf *error)
         .now_s = wall_seconds,
         .owner = worker,
         .chain_cache_max = ph_engine_caches_off(worker->engine) ? 0 : PH_WORKER_CHAIN_CACHE_MAX,
-        .ticket_max = ph_engine_caches_off(worker->engine) ? 0 : PH_WORKER_TICKETS_MAX,
+        .tickets = ph_engine_tickets(worker->engine),
     });
     ph_timer_init(&worker->sweep_timer, on_sweep, worker);
     ph_wheel_set(&worker->wheel, &worker->sweep_timer, worker->io->now_ns + PH_WORKER_SWEEP_NS);

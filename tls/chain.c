@@ -24,17 +24,21 @@ struct ph_chain_pool *ph_chain_pool_create(void)
 {
     struct ph_chain_pool *pool = ph_alloc(sizeof(*pool));
 
-    pool->references = 1;
+    atomic_init(&pool->references, 1);
     pool->buffers = CRYPTO_BUFFER_POOL_new();
     PH_CHECK(pool->buffers != NULL);
     return pool;
 }
 
+struct ph_chain_pool *ph_chain_pool_retain(struct ph_chain_pool *pool)
+{
+    atomic_fetch_add(&pool->references, 1);
+    return pool;
+}
+
 void ph_chain_pool_release(struct ph_chain_pool *pool)
 {
-    PH_CHECK(pool->references > 0);
-    pool->references--;
-    if (pool->references == 0) {
+    if (atomic_fetch_sub(&pool->references, 1) == 1) {
         CRYPTO_BUFFER_POOL_free(pool->buffers);
         free(pool);
     }
@@ -83,7 +87,7 @@ struct ph_chain *ph_chain_create(struct ph_chain_pool *pool,
     chain->certificates = certificates;
     memcpy(chain->hash, hash, PH_SHA256_BYTES);
     certificates->pool = pool;
-    pool->references++;
+    ph_chain_pool_retain(pool);
     certificates->count = presented_count(presented);
     for (size_t i = 0; i < certificates->count; i++) {
         certificates->buffers[i] = sk_CRYPTO_BUFFER_value(presented, i);

@@ -1,6 +1,7 @@
 // A presented chain as facts: the leaf's names, dates and hashes, read once.
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,12 +19,14 @@
 #define PH_CHAIN_CERTIFICATES_MAX 32
 #define PH_CHAIN_STAPLE_BYTES_MAX 16384 // an OCSP response; ours
 
-// Where the buffers of certificates live: counted, since a chain may outlive its worker's context.
+// Where the buffers of certificates live, for all threads: counted (atomically), since chains and
+// tickets may outlive a worker's context.
 struct ph_chain_pool {
-    CRYPTO_BUFFER_POOL *buffers; // equal certificates are one buffer
-    size_t references;
+    CRYPTO_BUFFER_POOL *buffers; // equal certificates are one buffer; it locks itself
+    _Atomic size_t references;
 };
 struct ph_chain_pool *ph_chain_pool_create(void);
+struct ph_chain_pool *ph_chain_pool_retain(struct ph_chain_pool *pool);
 void ph_chain_pool_release(struct ph_chain_pool *pool);
 
 // What `ph_chain.certificates` points to.

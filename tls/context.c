@@ -22,9 +22,10 @@ struct ph_tls_context *ph_tls_context_create(const struct ph_tls_context_options
     struct ph_tls_context *context = ph_alloc(sizeof(*context));
 
     context->options = *options;
-    context->pool = ph_chain_pool_create();
     context->cache = ph_chain_cache_create(options->chain_cache_max);
-    context->tickets = ph_tickets_create(options->ticket_max);
+    context->tickets = options->tickets != NULL ? ph_tickets_retain(options->tickets)
+                                                : ph_tickets_create(options->ticket_max);
+    context->pool = ph_chain_pool_retain(ph_tickets_pool(context->tickets));
     context->client = SSL_CTX_new(TLS_with_buffers_method());
     PH_CHECK(context->client != NULL);
     SSL_CTX_set_app_data(context->client, context);
@@ -41,11 +42,11 @@ struct ph_tls_context *ph_tls_context_create(const struct ph_tls_context_options
 void ph_tls_context_destroy(struct ph_tls_context *context)
 {
     if (context != NULL) {
-        ph_tickets_destroy(context->tickets);
         ph_chain_cache_destroy(context->cache);
         ph_crls_release(context->crls);
         SSL_CTX_free(context->client);
         ph_chain_pool_release(context->pool);
+        ph_tickets_release(context->tickets);
         free(context);
     }
 }

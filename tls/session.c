@@ -107,7 +107,7 @@ struct ph_tls_session *ph_tls_session_connect(struct ph_tls_context *context,
             ERR_clear_error();
         }
     }
-    if (options->resumption_key.len > 0 && context->options.ticket_max > 0) {
+    if (options->resumption_key.len > 0 && ph_tickets_enabled(context->tickets)) {
         ph_buf_append(&session->resumption_key, options->resumption_key);
         offer_ticket(session, options);
     }

@@ -11,6 +11,7 @@
 #include "base/str.h"
 #include "tls/facts.h"
 
+struct ph_tickets; // tls/tickets.h
 struct ph_tls_session;
 struct ph_tls_context; // one per worker: SSL_CTX for client side, buffer pool, tickets, chain cache
 struct ph_tls_server;  // tls/own.h: one certificate for the receive side; immutable, shared
@@ -21,8 +22,11 @@ struct ph_tls_identity; // tls/own.h: our client certificate and key; immutable,
 struct ph_tls_context_options {
     uint64_t (*now_s)(void *owner); // wall clock in seconds, the engine's or the simulator's
     void *owner;
-    size_t chain_cache_max;   // verdicts kept; 0: no cache
-    size_t ticket_max;        // tickets kept; 0: no resumption
+    size_t chain_cache_max; // verdicts kept; 0: no cache
+    size_t ticket_max;      // tickets kept; 0: no resumption
+    // Tickets and certificates shared with other contexts (a reference is taken); NULL: its own, of
+    // `ticket_max`.
+    struct ph_tickets *tickets;
     size_t intermediates_max; // between leaf and trust anchor, plus 1; 0: the default
 };
 

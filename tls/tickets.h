@@ -1,12 +1,13 @@
-// Sessions that can be resumed, kept by one worker under what was sent on them (host, SNI, client
+// Sessions that can be resumed, kept for all workers under what was sent on them (host, SNI, client
 // certificate, …). With each goes what can't be read off it: whether the server had asked for our
-// certificate.
+// certificate. Any thread may call: a lock is held for the lookup only.
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/str.h"
 #include "tls/boringssl.h"
 
@@ -25,9 +26,14 @@ struct ph_ticket {
     bool client_certificate_sent;
 };
 
-// `tickets_max` in all; 0: keeps none.
+// `tickets_max` in all; 0: keeps none. One reference.
 struct ph_tickets *ph_tickets_create(size_t tickets_max);
-void ph_tickets_destroy(struct ph_tickets *tickets);
+struct ph_tickets *ph_tickets_retain(struct ph_tickets *tickets); // counted atomically
+void ph_tickets_release(struct ph_tickets *tickets);              // NULL accepted
+bool ph_tickets_enabled(const struct ph_tickets *tickets);        // it keeps some
+// Where the certificates of their sessions live; borrowed.
+struct ph_chain_pool;
+struct ph_chain_pool *ph_tickets_pool(struct ph_tickets *tickets);
 
 // Takes the reference over, also when the ticket isn't kept.
 void ph_tickets_take(struct ph_tickets *tickets, struct ph_str key, struct ph_ticket ticket);
@@ -36,4 +42,12 @@ void ph_tickets_take(struct ph_tickets *tickets, struct ph_str key, struct ph_ti
 PH_MUST_CHECK bool ph_tickets_offer(struct ph_tickets *tickets, struct ph_str key, uint64_t now_s,
                                     struct ph_ticket *out_ticket);
 void ph_tickets_forget(struct ph_tickets *tickets, struct ph_str key);
-size_t ph_tickets_count(const struct ph_tickets *tickets);
+size_t ph_tickets_count(struct ph_tickets *tickets);
+
+// Over a restart: all that haven't expired, encrypted (AES-256-GCM), appended to `out`; and back.
+// False: not sealed with this key, damaged, or of another version; then none is taken.
+#define PH_TICKETS_KEY_BYTES 32
+void ph_tickets_seal(struct ph_tickets *tickets, const uint8_t key[PH_TICKETS_KEY_BYTES],
+                     uint64_t now_s, struct ph_buf *out);
+PH_MUST_CHECK bool ph_tickets_unseal(struct ph_tickets *tickets,
+                                     const uint8_t key[PH_TICKETS_KEY_BYTES], struct ph_str sealed);
