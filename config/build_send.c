@@ -521,20 +521,34 @@ static void build_credential(struct send *s)
 static void build_sources(struct send *s)
 {
     const struct ph_value *value = &s->v[PH_SEND_SOURCE_IP];
-    struct ph_endpoint *sources = ph_build_alloc(s->b, value->word_count * sizeof(*sources));
+    struct ph_source *sources = ph_build_alloc(s->b, value->word_count * sizeof(*sources));
     size_t count = 0;
 
     for (size_t i = 0; i < value->word_count; i++) {
-        if (!ph_endpoint_parse_address(value->words[i], &sources[count])) {
+        struct ph_str address = value->words[i];
+        ptrdiff_t at = ph_str_find_char(address, ';');
+        uint64_t number = 1;
+
+        // As in AddressSpaces a number stands behind a semicolon.
+        if (at >= 0) {
+            if (!ph_str_to_u64(ph_str_after(address, (size_t)at + 1), &number)) {
+                number = 0;
+            }
+            address = ph_str_first(address, (size_t)at);
+        }
+        if (!ph_endpoint_parse_address(address, &sources[count].address) || number < 1 ||
+            number > PH_SOURCE_WEIGHT_MAX) {
             ph_build_error(s->b, value->at, "C17", "SourceIPAddress",
-                           "\"%.*s\" is no IP address; write one of this machine's",
-                           PH_STR_ARG(value->words[i]));
-        } else if (!ph_endpoint_is_any(&sources[count])) { // Exchange's word for any is 0.0.0.0
-            count++;
+                           "\"%.*s\" is no IP address; write one of this machine's, or "
+                           "\"192.0.2.1;3\" with a weight from 1 to %d",
+                           PH_STR_ARG(value->words[i]), PH_SOURCE_WEIGHT_MAX);
+        } else if (!ph_endpoint_is_any(
+                       &sources[count].address)) { // Exchange's word for any: 0.0.0.0
+            sources[count++].weight = (uint32_t)number;
         }
     }
-    s->c->source_addresses = sources;
-    s->c->source_address_count = count;
+    s->c->sources = sources;
+    s->c->source_count = count;
 }
 
 static uint32_t bounded(uint64_t number)
@@ -551,6 +565,10 @@ static void build_limits(struct send *s)
         .max_messages_per_connection = bounded(v[PH_SEND_MESSAGES_PER_CONNECTION].number),
         .max_recipients_per_transaction = bounded(v[PH_SEND_RECIPIENTS_PER_TRANSACTION].number),
         .pipeline_depth = bounded(v[PH_SEND_PIPELINE_DEPTH].number),
+        .connect_rate = {.count = v[PH_SEND_CONNECT_RATE].number,
+                         .interval_ms = v[PH_SEND_CONNECT_RATE].interval},
+        .message_rate = {.count = v[PH_SEND_MESSAGE_RATE].number,
+                         .interval_ms = v[PH_SEND_MESSAGE_RATE].interval},
         .max_connection_age_ms = v[PH_SEND_MAX_CONNECTION_AGE].number,
         .inactivity_timeout_ms = v[PH_SEND_INACTIVITY_TIMEOUT].number,
     };
@@ -620,8 +638,8 @@ static uint64_t hash_identity(const struct send *s)
     hash = ph_hash_str(c->tls_groups, hash);
     hash = ph_hash_bytes(&c->port, sizeof(c->port), hash);
     hash = ph_hash_bytes(&c->force_helo, sizeof(c->force_helo), hash);
-    for (size_t i = 0; i < c->source_address_count; i++) {
-        hash = ph_hash_bytes(c->source_addresses[i].bytes, 16, hash);
+    for (size_t i = 0; i < c->source_count; i++) {
+        hash = ph_hash_bytes(c->sources[i].address.bytes, 16, hash);
     }
     return hash != 0 ? hash : 1;
 }

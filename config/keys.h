@@ -128,9 +128,9 @@ enum ph_block_kind {
     X(INACTIVITY_TIMEOUT, "ConnectionInactivityTimeOut", TIME, "10s", 1000, 86400000, NULL,        \
       IN_FORCE)                                                                                    \
     X(PIPELINE_DEPTH, "PipelineDepth", NUMBER, "0", 0, 1024, NULL, IN_FORCE)                       \
-    X(IN_DOUBT_LIMIT, "InDoubtLimit", NUMBER, "64", 1, 0, NULL, LATER)                             \
-    X(CONNECT_RATE, "ConnectRate", RATE, "off", 0, 0, NULL, LATER)                                 \
-    X(MESSAGE_RATE, "MessageRate", RATE, "off", 0, 0, NULL, LATER)                                 \
+    X(IN_DOUBT_LIMIT, "InDoubtLimit", NUMBER, "64", 1, 0, NULL, IN_FORCE)                          \
+    X(CONNECT_RATE, "ConnectRate", RATE, "off", 0, 0, NULL, IN_FORCE)                              \
+    X(MESSAGE_RATE, "MessageRate", RATE, "off", 0, 0, NULL, IN_FORCE)                              \
     X(RAMP, "Ramp", BOOL, "true", 0, 0, NULL, IN_FORCE)                                            \
     X(CONNECT_TIMEOUT, "ConnectTimeout", TIME, "30s", 1000, 3600000, NULL, IN_FORCE)               \
     X(GREETING_TIMEOUT, "GreetingTimeout", TIME, "60s", 1000, 3600000, NULL, IN_FORCE)             \
@@ -194,9 +194,9 @@ enum ph_block_kind {
     X(RECIPIENTS_PER_TRANSACTION, "MaxRecipientsPerTransaction", NUMBER, "0", 1, 1000, NULL,       \
       IN_FORCE)                                                                                    \
     X(PIPELINE_DEPTH, "PipelineDepth", NUMBER, "0", 1, 1024, NULL, IN_FORCE)                       \
-    X(CONNECT_RATE, "ConnectRate", RATE, "off", 0, 0, NULL, LATER)                                 \
-    X(MESSAGE_RATE, "MessageRate", RATE, "off", 0, 0, NULL, LATER)                                 \
-    X(BACKOFF_ON, "BackoffOn", LIST, "", 0, 0, NULL, LATER)
+    X(CONNECT_RATE, "ConnectRate", RATE, "off", 0, 0, NULL, IN_FORCE)                              \
+    X(MESSAGE_RATE, "MessageRate", RATE, "off", 0, 0, NULL, IN_FORCE)                              \
+    X(BACKOFF_ON, "BackoffOn", LIST, "", 0, 0, NULL, IN_FORCE)
 
 #define PH_QUEUE_KEYS(X)                                                                           \
     X(EXPIRATION, "MessageExpirationTimeout", TIME, "2d", 1000, PH_DAYS_MS(90), NULL, IN_FORCE)    \

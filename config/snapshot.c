@@ -44,6 +44,11 @@ void ph_config_release(struct ph_config *config)
         free(snapshot->sources[i].name);
         ph_buf_deinit(&snapshot->sources[i].text);
     }
+    for (size_t i = 0; i < snapshot->expression_count; i++) {
+        regfree(&snapshot->expressions[i]->compiled);
+        free(snapshot->expressions[i]);
+    }
+    free(snapshot->expressions);
     ph_buf_deinit(&snapshot->config.effective);
     free(snapshot->sources);
     free(snapshot->watched);
@@ -135,6 +140,36 @@ void ph_config_apply_error_policies(const struct ph_send_connector *connector,
     }
 }
 
+bool ph_reply_pattern_matches(const struct ph_reply_pattern *patterns, size_t count, uint16_t code,
+                              const char *text)
+{
+    char whole[600];
+
+    snprintf(whole, sizeof(whole), "%u %s", code, text);
+    for (size_t i = 0; i < count; i++) {
+        const struct ph_reply_pattern *p = &patterns[i];
+
+        if (p->expression != NULL
+                ? regexec(p->expression, whole, 0, NULL, 0) == 0
+                : (p->code == code && ph_str_starts_nocase(ph_str_from(text), p->prefix))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+uint32_t ph_send_connector_source_factor(const struct ph_send_connector *connector)
+{
+    uint32_t v4 = 0;
+    uint32_t v6 = 0;
+
+    for (size_t i = 0; i < connector->source_count; i++) {
+        v4 += connector->sources[i].address.family == PH_FAMILY_IPV4;
+        v6 += connector->sources[i].address.family == PH_FAMILY_IPV6;
+    }
+    return v4 > v6 ? v4 : v6 > 0 ? v6 : 1;
+}
+
 static bool host_matches(struct ph_str pattern, struct ph_str host)
 {
     if (ph_str_starts(pattern, PH_STR("*."))) {
@@ -183,6 +218,14 @@ struct ph_limits ph_config_limits(const struct ph_config *config,
         if (block->given & PH_SITE_GIVES_PIPELINE_DEPTH) {
             limits.pipeline_depth = block->limits.pipeline_depth;
         }
+        if (block->given & PH_SITE_GIVES_CONNECT_RATE) {
+            limits.connect_rate = block->limits.connect_rate;
+        }
+        if (block->given & PH_SITE_GIVES_MESSAGE_RATE) {
+            limits.message_rate = block->limits.message_rate;
+        }
+        limits.backoff_on = block->limits.backoff_on;
+        limits.backoff_on_count = block->limits.backoff_on_count;
         break; // the first that matches
     }
     return limits;

@@ -1,6 +1,7 @@
 // One configuration: immutable, validated whole, reference-counted, shared by all threads.
 #pragma once
 
+#include <regex.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,6 +15,7 @@
 #include "tls/trust.h"
 
 #define PH_UNLIMITED UINT64_MAX
+#define PH_SOURCE_WEIGHT_MAX 1000 // of a SourceIPAddress; ours
 
 enum ph_auth_mechanism { // of a ReceiveConnector, bits
     PH_AUTH_TLS = 1,
@@ -91,6 +93,12 @@ struct ph_rate {
     uint64_t count; // per interval; 0: off
     uint64_t interval_ms;
 };
+// One entry of BackoffOn: "421 4.7.28" (a code, and how the text begins) or "/rate limit/".
+struct ph_reply_pattern {
+    uint16_t code;             // 0: any
+    struct ph_str prefix;      // of the text
+    const regex_t *expression; // NULL: none; extended, case ignored
+};
 struct ph_limits {
     uint32_t max_connections;             // per site and source address
     uint32_t max_messages_per_connection; // 0: unlimited
@@ -100,6 +108,8 @@ struct ph_limits {
     struct ph_rate message_rate;
     uint64_t max_connection_age_ms;
     uint64_t inactivity_timeout_ms;
+    const struct ph_reply_pattern *backoff_on; // replies that slow the site for a time
+    size_t backoff_on_count;
 };
 
 struct ph_timeouts {
@@ -111,6 +121,11 @@ struct ph_timeouts {
     uint64_t rcpt_ms;
     uint64_t data_ms;
     uint64_t final_dot_ms;
+};
+
+struct ph_source {
+    struct ph_endpoint address;
+    uint32_t weight;
 };
 
 struct ph_send_connector {
@@ -141,8 +156,8 @@ struct ph_send_connector {
     struct ph_str tls_groups;
     struct ph_str fqdn; // Fqdn or Hostname
     bool force_helo;
-    const struct ph_endpoint *source_addresses; // at most one a family is used
-    size_t source_address_count;
+    const struct ph_source *sources; // sessions come from these, by weight
+    size_t source_count;
     uint64_t max_message_size;
     struct ph_limits limits;
     struct ph_timeouts timeouts;
@@ -174,6 +189,8 @@ enum ph_site_gives { // which limits a Site block gives
     PH_SITE_GIVES_MESSAGES_PER_CONNECTION = 2,
     PH_SITE_GIVES_RECIPIENTS = 4,
     PH_SITE_GIVES_PIPELINE_DEPTH = 8,
+    PH_SITE_GIVES_CONNECT_RATE = 16,
+    PH_SITE_GIVES_MESSAGE_RATE = 32,
 };
 
 struct ph_site_block {
@@ -276,6 +293,12 @@ PH_MUST_CHECK bool ph_config_use_only(struct ph_config *config, struct ph_str co
 // way round. A refusal by TLS policy is upgraded only where its token is listed.
 void ph_config_apply_error_policies(const struct ph_send_connector *connector,
                                     struct ph_reason *reason);
+// Does a peer's reply match one of them?
+bool ph_reply_pattern_matches(const struct ph_reply_pattern *patterns, size_t count, uint16_t code,
+                              const char *text);
+// How many sessions a site may have for each one of MaxConnections: its source addresses, of the
+// family that has more of them.
+uint32_t ph_send_connector_source_factor(const struct ph_send_connector *connector);
 // The limits in force for a site whose best host is `host`: Site block, connector, TransportConfig.
 // `out_source` (may be NULL) says which won.
 struct ph_limits ph_config_limits(const struct ph_config *config,

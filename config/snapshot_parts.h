@@ -12,6 +12,10 @@ struct ph_config_source {
     struct ph_buf text;
 };
 
+struct ph_expression {
+    regex_t compiled;
+};
+
 struct ph_snapshot {
     struct ph_config config;
     _Atomic uint32_t references;
@@ -23,6 +27,8 @@ struct ph_snapshot {
     size_t identity_count;
     struct ph_tls_server **servers;
     size_t server_count;
+    struct ph_expression **expressions; // of BackoffOn
+    size_t expression_count;
     struct ph_config_source *sources; // [0]: the file itself
     size_t source_count;
     struct ph_str *watched; // files and directories of our own certificates

@@ -169,6 +169,7 @@ static void end(struct ph_connection *c)
     ph_buf_deinit(&c->inbound);
     // The dispatch first: what it says of its queue comes before what the site does next.
     if (dispatch != NULL) {
+        ph_site_message_over(site, dispatch);
         ph_delivery_finish(c->worker, dispatch);
     }
     ph_site_connection_ended(site, how, &reason);
@@ -448,14 +449,27 @@ static void try_next_address(struct ph_connection *c)
 
 const struct ph_endpoint *ph_connection_source(const struct ph_connection *c)
 {
-    const struct ph_send_connector *connector = connector_of(c);
+    return c->source;
+}
 
-    for (size_t i = 0; i < connector->source_address_count; i++) {
-        if (connector->source_addresses[i].family == c->endpoint.family) {
-            return &connector->source_addresses[i];
+// One of the connector's addresses of this family, by weight. NULL: any.
+static const struct ph_endpoint *choose_source(const struct ph_connection *c)
+{
+    const struct ph_send_connector *connector = connector_of(c);
+    const struct ph_endpoint *chosen = NULL;
+    uint64_t total = 0;
+
+    for (size_t i = 0; i < connector->source_count; i++) {
+        const struct ph_source *source = &connector->sources[i];
+
+        if (source->address.family == c->endpoint.family) {
+            total += source->weight;
+            if (ph_io_random_below(c->worker->io, total) < source->weight) {
+                chosen = &source->address;
+            }
         }
     }
-    return NULL;
+    return chosen;
 }
 
 static void start_connect(struct ph_connection *c)
@@ -464,7 +478,8 @@ static void start_connect(struct ph_connection *c)
     ph_endpoint_format_address(&c->endpoint, c->address);
     c->state = PH_CONNECTION_CONNECT;
     ph_connection_set_timer(c, timeouts_of(c)->connect_ms);
-    c->socket = ph_io_connect(c->worker->io, &c->connect_op, &c->endpoint, ph_connection_source(c));
+    c->source = choose_source(c);
+    c->socket = ph_io_connect(c->worker->io, &c->connect_op, &c->endpoint, c->source);
 }
 
 static void on_connected(struct ph_op *op)

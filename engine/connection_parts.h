@@ -73,6 +73,8 @@ struct ph_connection {
     bool retiring;
     bool quits_for_next; // a trial that went well
     bool limited;        // 421: fewer connections
+    bool doubtful; // a message that may be a second delivery is under way: nothing goes behind it
+    const struct ph_endpoint *source; // where the session comes from; NULL: any
     struct ph_timer timer;
     enum ph_client_wait waiting_for;
     uint64_t opened_ms;

@@ -19,6 +19,7 @@ static void after_ehlo(struct ph_connection *c);
 static void begin_handshake(struct ph_connection *c);
 static void go_on_with_handshake(struct ph_connection *c);
 static void authenticate_or_open(struct ph_connection *c);
+static void heed_reply(struct ph_connection *c, uint16_t code, const char *text);
 static void open_session(struct ph_connection *c);
 static void send_message(struct ph_connection *c, struct ph_dispatch *dispatch,
                          struct ph_clearance *take_clearance);
@@ -510,7 +511,13 @@ static void handle_event(struct ph_connection *c, enum ph_client_event event)
         break;
     case PH_CLIENT_EVENT_ENDED:
         reason = *ph_client_end_reason(c->client);
-        c->limited = reply->code == 421;
+        c->limited |= reply->code == 421;
+        if (reply->code >= 400) {
+            char text[PH_CLIENT_REPLY_TEXT_MAX];
+
+            ph_str_copy(text, sizeof(text), ph_str_trim(ph_buf_str(&reply->text)));
+            heed_reply(c, reply->code, text);
+        }
         // Their results are taken when the socket is closed: until then it may borrow the bodies.
         if (c->state == PH_CONNECTION_QUIT || reason.kind == PH_REASON_NONE) {
             ph_connection_request_close(c, PH_CONNECTION_THEN_END);
@@ -796,6 +803,7 @@ static void send_message(struct ph_connection *c, struct ph_dispatch *dispatch,
         dispatch->result = PH_DISPATCH_UNFIT;
         dispatch->reason =
             ph_reason_make(unfit, "%s (%s) %s", c->host->name, c->address, unfit_remedy(unfit));
+        ph_site_message_over(c->site, dispatch);
         ph_delivery_finish(c->worker, dispatch);
         return;
     }
@@ -811,6 +819,7 @@ static void send_message(struct ph_connection *c, struct ph_dispatch *dispatch,
         PH_COUNT(c->worker, sessions_reused, 1);
     }
     c->messages_sent++;
+    c->doubtful |= dispatch->ambiguous;
     ph_client_send_envelope(c->client, take_clearance, &dispatch->transaction);
 }
 
@@ -825,7 +834,7 @@ void ph_connection_fill(struct ph_connection *c)
     depth = ph_client_depth(c->client, site->shallow_until_ms > ph_worker_now_ms(c->worker)
                                            ? 1
                                            : site->spec->limits.pipeline_depth);
-    while (ph_connection_usable(c) && ph_client_outstanding(c->client) < depth) {
+    while (ph_connection_usable(c) && !c->doubtful && ph_client_outstanding(c->client) < depth) {
         struct ph_clearance *clearance;
         struct ph_dispatch *dispatch = ph_site_draw(c->site, c, &clearance);
 
@@ -857,6 +866,22 @@ static bool answered(const struct ph_dispatch *dispatch)
     return any;
 }
 
+// BackoffOn: a reply that says to slow down.
+static void heed_reply(struct ph_connection *c, uint16_t code, const char *text)
+{
+    const struct ph_limits *limits = &c->site->spec->limits;
+
+    if (ph_reply_pattern_matches(limits->backoff_on, limits->backoff_on_count, code, text)) {
+        struct ph_reason reason = ph_reason_make(
+            PH_REASON_SITE_SLOWED, "%s (%s) answered %u %s, which BackoffOn lists: the site rests",
+            c->host->name, c->address, code, text);
+
+        c->limited = true;
+        c->retiring = true;
+        ph_site_slow(c->site, &reason);
+    }
+}
+
 void ph_connection_finish_done(struct ph_connection *c)
 {
     struct ph_client_transaction *transaction;
@@ -873,6 +898,13 @@ void ph_connection_finish_done(struct ph_connection *c)
             c->site->delivered_count++;
         }
         dispatch->attempt_ms = ph_worker_now_ms(c->worker) - dispatch->attempt_ms;
+        for (uint32_t i = 0; i < dispatch->recipient_count; i++) {
+            if (dispatch->recipients[i].outcome == PH_RECIPIENT_REFUSED) {
+                heed_reply(c, dispatch->recipients[i].code, dispatch->recipients[i].text);
+            }
+        }
+        c->doubtful &= !dispatch->ambiguous;
+        ph_site_message_over(c->site, dispatch);
         ph_delivery_finish(c->worker, dispatch);
     }
     if (ph_client_bdat_unsafe(c->client)) {

@@ -8,6 +8,17 @@
 
 #define PH_HOME_CROWDED_MS 1000 // MaxOutboundConnections is reached: asked again after this; ours
 
+static void on_rate(struct ph_timer *timer);
+
+// MaxConnections is for each source address.
+static uint32_t connections_max(const struct ph_site_spec *spec)
+{
+    uint64_t most =
+        (uint64_t)spec->limits.max_connections * ph_send_connector_source_factor(spec->connector);
+
+    return most < UINT32_MAX ? (uint32_t)most : UINT32_MAX;
+}
+
 static struct ph_home_site *find_or_create(struct ph_worker *worker, struct ph_site_spec *spec)
 {
     struct ph_home_site *home;
@@ -19,8 +30,18 @@ static struct ph_home_site *find_or_create(struct ph_worker *worker, struct ph_s
         memcpy(home->key, spec->key, PH_SITE_KEY_BYTES);
         home->spec = spec;
         ph_site_spec_retain(spec);
-        ph_site_account_init(&home->account, worker->index, ph_engine_worker_count(worker->engine),
-                             spec->limits.max_connections, spec->connector->ramp);
+        home->worker = worker;
+        ph_timer_init(&home->rate_timer, on_rate, home);
+        ph_site_account_init(&home->account,
+                             &(struct ph_site_account_options){
+                                 .home = worker->index,
+                                 .worker_count = ph_engine_worker_count(worker->engine),
+                                 .connections_max = connections_max(spec),
+                                 .ramp = spec->connector->ramp,
+                                 .at_home = spec->limits.message_rate.count > 0,
+                                 .connect_count = spec->limits.connect_rate.count,
+                                 .connect_interval_ms = spec->limits.connect_rate.interval_ms,
+                             });
         HASH_ADD(hh, worker->home_sites, key, PH_SITE_KEY_BYTES, home);
     }
     home->used_ms = ph_worker_now_ms(worker);
@@ -62,6 +83,8 @@ static void answer(struct ph_worker *worker, struct ph_home_site *home, uint16_t
     }
 }
 
+static void wait_for_rate(struct ph_home_site *home);
+
 static void asked(struct ph_worker *worker, struct ph_site_spec *spec, uint16_t from,
                   uint32_t backlog)
 {
@@ -75,6 +98,9 @@ static void asked(struct ph_worker *worker, struct ph_site_spec *spec, uint16_t 
     } else {
         given = ph_site_account_ask(&home->account, from, backlog, now_ms);
     }
+    if (given.kind == PH_SITE_WAIT) {
+        wait_for_rate(home);
+    }
     answer(worker, home, from, &given);
 }
 
@@ -85,10 +111,8 @@ static void serve_waiters(struct ph_worker *worker, struct ph_home_site *home)
     struct ph_site_account *account = &home->account;
     uint16_t to;
 
-    if (now_ms < account->backoff_until_ms) {
-        struct ph_site_answer rest = {.kind = PH_SITE_BACKOFF,
-                                      .until_ms = account->backoff_until_ms,
-                                      .epoch = account->epoch};
+    if (now_ms < ph_site_account_rests_until_ms(account)) {
+        struct ph_site_answer rest = ph_site_account_rest(account);
 
         for (uint16_t i = 0; i < account->worker_count; i++) {
             if (account->waiters[i].backlog > 0) {
@@ -102,12 +126,34 @@ static void serve_waiters(struct ph_worker *worker, struct ph_home_site *home)
 
         answer(worker, home, to, &grant);
     }
+    wait_for_rate(home);
+}
+
+// Those who wait for nothing but ConnectRate are served when its time has come.
+static void wait_for_rate(struct ph_home_site *home)
+{
+    struct ph_worker *worker = home->worker;
+    uint64_t now_ms = ph_worker_now_ms(worker);
+    uint64_t at_ms = ph_site_account_rate_at_ms(&home->account, now_ms);
+
+    if (at_ms != PH_NEVER) {
+        ph_wheel_set(&worker->wheel, &home->rate_timer,
+                     worker->io->now_ns + (at_ms > now_ms ? at_ms - now_ms : 0) * PH_NS_PER_MS);
+    }
+}
+
+static void on_rate(struct ph_timer *timer)
+{
+    struct ph_home_site *home = timer->owner;
+
+    serve_waiters(home->worker, home);
 }
 
 static void released(struct ph_worker *worker, struct ph_site_spec *spec, uint16_t from,
                      enum ph_site_release how, const struct ph_reason *reason)
 {
     struct ph_home_site *home = find_or_create(worker, spec);
+    struct ph_site_account *account = &home->account;
     const struct ph_retry_series *series = &spec->config->retry;
     struct ph_retry_intervals intervals = ph_worker_retry_intervals(series);
 
@@ -116,9 +162,7 @@ static void released(struct ph_worker *worker, struct ph_site_spec *spec, uint16
     // Those at other workers learn of it when they ask; the one who failed is told at once, and so
     // doesn't ask with the messages it holds.
     if (how == PH_SITE_RELEASE_DOWN) {
-        struct ph_site_answer rest = {.kind = PH_SITE_BACKOFF,
-                                      .until_ms = home->account.backoff_until_ms,
-                                      .epoch = home->account.epoch};
+        struct ph_site_answer rest = ph_site_account_rest(account);
 
         ph_site_account_withdraw(&home->account, from);
         answer(worker, home, from, &rest);
@@ -132,6 +176,25 @@ static void connected(struct ph_worker *worker, struct ph_site_spec *spec)
 
     ph_site_account_connected(&home->account);
     serve_waiters(worker, home);
+}
+
+// All that have sessions open, so that they send no more over them.
+static void slowed(struct ph_worker *worker, struct ph_site_spec *spec,
+                   const struct ph_reason *reason)
+{
+    struct ph_home_site *home = find_or_create(worker, spec);
+    struct ph_site_account *account = &home->account;
+
+    if (ph_site_account_slow(account, reason, ph_worker_now_ms(worker), ph_worker_random(worker))) {
+        struct ph_site_answer rest = ph_site_account_rest(account);
+
+        for (uint16_t i = 0; i < account->worker_count; i++) {
+            if (account->waiters[i].open > 0 || account->waiters[i].backlog > 0) {
+                ph_site_account_withdraw(account, i);
+                answer(worker, home, i, &rest);
+            }
+        }
+    }
 }
 
 static void retried(struct ph_worker *worker, struct ph_site_spec *spec)
@@ -197,6 +260,19 @@ void ph_home_site_retry(struct ph_site *site)
     }
 }
 
+void ph_home_site_slow(struct ph_site *site, const struct ph_reason *reason)
+{
+    struct ph_worker *worker = site->worker;
+
+    if (site->spec->home == worker->index) {
+        slowed(worker, site->spec, reason);
+    } else {
+        struct ph_mail_site letter = {.kind = PH_MAIL_SITE_SLOW, .reason = *reason};
+
+        post(worker, site->spec->home, &letter, site->spec);
+    }
+}
+
 void ph_home_site_receive(struct ph_worker *worker, struct ph_mail_site *mail)
 {
     struct ph_site *site;
@@ -213,6 +289,9 @@ void ph_home_site_receive(struct ph_worker *worker, struct ph_mail_site *mail)
         break;
     case PH_MAIL_SITE_RETRY:
         retried(worker, mail->spec);
+        break;
+    case PH_MAIL_SITE_SLOW:
+        slowed(worker, mail->spec, &mail->reason);
         break;
     case PH_MAIL_SITE_ANSWER:
         site = ph_site_find_or_create(worker, mail->spec);
@@ -236,6 +315,7 @@ const struct ph_site_account *ph_home_site_account(const struct ph_worker *worke
 static void destroy(struct ph_worker *worker, struct ph_home_site *home)
 {
     HASH_DEL(worker->home_sites, home);
+    ph_wheel_cancel(&worker->wheel, &home->rate_timer);
     ph_site_account_deinit(&home->account);
     ph_site_spec_release(home->spec);
     free(home);
@@ -259,7 +339,8 @@ void ph_home_sites_sweep(struct ph_worker *worker, uint64_t idle_ms)
 
     HASH_ITER(hh, worker->home_sites, home, next)
     {
-        if (!in_use(home) && now_ms >= home->account.backoff_until_ms &&
+        if (!in_use(home) && now_ms >= ph_site_account_rests_until_ms(&home->account) &&
+            ph_rate_meter_allows(&home->account.connect_rate, now_ms * PH_NS_PER_MS) &&
             now_ms - home->used_ms >= idle_ms) {
             destroy(worker, home);
         }

@@ -9,6 +9,7 @@ enum ph_mail_site_kind {
     PH_MAIL_SITE_RELEASE,   // to the home: a granted connection is closed, or wasn't used
     PH_MAIL_SITE_CONNECTED, // to the home: a connection became usable
     PH_MAIL_SITE_RETRY,     // to the home: an administrator's word
+    PH_MAIL_SITE_SLOW,      // to the home: a reply said to slow down
     PH_MAIL_SITE_ANSWER,    // from the home
 };
 
@@ -27,6 +28,8 @@ struct ph_home_site {
     UT_hash_handle hh;
     struct ph_site_spec *spec;
     struct ph_site_account account;
+    struct ph_worker *worker;
+    struct ph_timer rate_timer; // for those who wait for ConnectRate
     uint64_t used_ms;
 };
 
@@ -38,6 +41,8 @@ void ph_home_site_release(struct ph_site *site, enum ph_site_release how,
                           const struct ph_reason *reason);
 void ph_home_site_connected(struct ph_site *site);
 void ph_home_site_retry(struct ph_site *site);
+// A reply of BackoffOn: all that have sessions there are told to rest.
+void ph_home_site_slow(struct ph_site *site, const struct ph_reason *reason);
 
 // Takes mail of either direction.
 void ph_home_site_receive(struct ph_worker *worker, struct ph_mail_site *take_mail);

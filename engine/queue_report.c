@@ -75,7 +75,7 @@ static void put_queue(const struct ph_queue *queue, struct ph_json *json)
     }
     put_reason(json, resting ? &queue->site->last_error : &queue->last_error);
     put_time(json, "next_retry",
-             resting                          ? queue->site->backoff_until_ms
+             resting                          ? ph_site_rests_until_ms(queue->site)
              : queue->state == PH_QUEUE_RETRY ? queue->next_retry_ms
                                               : 0);
     ph_json_close_object(json);
@@ -103,7 +103,7 @@ static void put_site(const struct ph_site *site, struct ph_json *json)
     put_time(json, "cert_not_after",
              (uint64_t)ph_peers_not_after_s(site->worker, site->spec->best_host) * 1000);
     put_reason(json, &site->last_error);
-    put_time(json, "next_retry", ph_site_resting(site) ? site->backoff_until_ms : 0);
+    put_time(json, "next_retry", ph_site_resting(site) ? ph_site_rests_until_ms(site) : 0);
     ph_json_close_object(json);
 }
 

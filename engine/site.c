@@ -39,6 +39,9 @@ struct ph_site *ph_site_find_or_create(struct ph_worker *worker, struct ph_site_
         TAILQ_INIT(&site->prepared);
         TAILQ_INIT(&site->connections);
         ph_timer_init(&site->backoff_timer, on_backoff_over, site);
+        ph_timer_init(&site->rate_timer, on_backoff_over, site);
+        ph_rate_meter_init(&site->message_rate, spec->limits.message_rate.count,
+                           spec->limits.message_rate.interval_ms);
         HASH_ADD(hh, worker->sites, key, PH_SITE_KEY_BYTES, site);
     }
     site->used_ms = ph_worker_now_ms(worker);
@@ -49,6 +52,7 @@ bool ph_site_idle(const struct ph_site *site)
 {
     return site->connection_count == 0 && site->prepared_count == 0 && site->preparing_count == 0 &&
            site->queue_count == 0 && !site->asked && site->credit_count == 0 &&
+           ph_rate_meter_allows(&site->message_rate, site->worker->io->now_ns) &&
            TAILQ_EMPTY(&site->active);
 }
 
@@ -64,6 +68,7 @@ void ph_site_destroy(struct ph_site *site)
         ph_buf_deinit(&site->watch->lines);
         free(site->watch);
     }
+    ph_wheel_cancel(&site->worker->wheel, &site->rate_timer);
     HASH_DEL(site->worker->sites, site);
     ph_site_spec_release(site->spec);
     free(site);
@@ -84,7 +89,53 @@ static void on_backoff_over(struct ph_timer *timer)
 
 bool ph_site_resting(const struct ph_site *site)
 {
-    return site->backoff_until_ms > ph_worker_now_ms(site->worker);
+    return ph_site_rests_until_ms(site) > ph_worker_now_ms(site->worker);
+}
+
+uint64_t ph_site_rests_until_ms(const struct ph_site *site)
+{
+    return site->backoff_until_ms > site->slow_until_ms ? site->backoff_until_ms
+                                                        : site->slow_until_ms;
+}
+
+// MessageRate: may one more go out now? If not, the site is looked at when one may.
+static bool rate_allows(struct ph_site *site)
+{
+    uint64_t at_ns = ph_rate_meter_next_ns(&site->message_rate, site->worker->io->now_ns);
+
+    if (at_ns != 0 && !ph_timer_armed(&site->rate_timer)) {
+        ph_wheel_set(&site->worker->wheel, &site->rate_timer, at_ns);
+    }
+    return at_ns == 0;
+}
+
+// InDoubtLimit bounds how many second deliveries can be under way; the workers share it.
+static bool doubt_allows(const struct ph_site *site, const struct ph_dispatch *dispatch)
+{
+    uint32_t limit = site->spec->connector->in_doubt_limit;
+    uint32_t workers = ph_engine_worker_count(site->worker->engine);
+
+    return !dispatch->ambiguous || site->ambiguous_count < (limit > workers ? limit / workers : 1);
+}
+
+static void message_begins(struct ph_site *site, const struct ph_dispatch *dispatch)
+{
+    ph_rate_meter_take(&site->message_rate, site->worker->io->now_ns);
+    site->ambiguous_count += dispatch->ambiguous;
+}
+
+void ph_site_message_over(struct ph_site *site, const struct ph_dispatch *dispatch)
+{
+    if (dispatch->ambiguous) {
+        PH_CHECK(site->ambiguous_count > 0);
+        site->ambiguous_count--;
+        ph_site_mark(site);
+    }
+}
+
+void ph_site_slow(struct ph_site *site, const struct ph_reason *reason)
+{
+    ph_home_site_slow(site, reason);
 }
 
 void ph_site_pump(struct ph_site *site)
@@ -146,6 +197,7 @@ static void want_connections(struct ph_site *site)
     struct ph_connection *c;
 
     while (!site->asked && site->pull_count == 0 && backlog > 0 && !ph_site_resting(site) &&
+           rate_allows(site) &&
            site->opening_count + site->credit_count < connections_wanted(site)) {
         uint32_t had = site->opening_count + site->credit_count;
 
@@ -168,15 +220,32 @@ static void want_connections(struct ph_site *site)
     }
 }
 
+// The message a connection would be opened for; NULL: none may go now, or none is there.
+static struct ph_dispatch *first_to_open_for(struct ph_site *site)
+{
+    struct ph_dispatch *dispatch;
+
+    if (!rate_allows(site)) {
+        return NULL;
+    }
+    TAILQ_FOREACH(dispatch, &site->prepared, link)
+    {
+        if (doubt_allows(site, dispatch)) {
+            return dispatch;
+        }
+    }
+    return form_next(site) && (dispatch = TAILQ_LAST(&site->prepared, ph_dispatch_list)) != NULL &&
+                   doubt_allows(site, dispatch)
+               ? dispatch
+               : NULL;
+}
+
 // Connections granted are begun for a message each; what isn't needed is given back.
 static void use_credit(struct ph_site *site)
 {
     while (site->credit_count > 0) {
-        struct ph_dispatch *dispatch = TAILQ_FIRST(&site->prepared);
+        struct ph_dispatch *dispatch = first_to_open_for(site);
 
-        if (dispatch == NULL && form_next(site)) {
-            dispatch = TAILQ_FIRST(&site->prepared);
-        }
         if (dispatch == NULL && site->preparing_count > 0) {
             return; // it will be offered
         }
@@ -185,6 +254,7 @@ static void use_credit(struct ph_site *site)
             ph_home_site_release(site, PH_SITE_RELEASE_UNUSED, NULL);
         } else {
             take_out(site, dispatch);
+            message_begins(site, dispatch);
             ph_connection_open(site, dispatch);
         }
     }
@@ -264,8 +334,12 @@ struct ph_dispatch *ph_site_draw(struct ph_site *site, struct ph_connection *con
                                  struct ph_clearance **out_clearance)
 {
     struct ph_dispatch *dispatch = TAILQ_FIRST(&site->prepared);
+    bool busy = !ph_connection_idle(connection);
     struct ph_reason reason;
 
+    if (!rate_allows(site)) {
+        return NULL;
+    }
     // What is pulled is for the home's session, not for ours.
     for (unsigned scanned = 0; scanned < PH_SITE_DRAW_SCAN_MAX; scanned++) {
         struct ph_dispatch *next;
@@ -278,10 +352,13 @@ struct ph_dispatch *ph_site_draw(struct ph_site *site, struct ph_connection *con
             break;
         }
         next = TAILQ_NEXT(dispatch, link);
-        if (!dispatch->unsuited || scanned == 0) {
+        // A doubtful one goes alone on its session: what breaks then leaves one in doubt.
+        if ((!dispatch->unsuited || scanned == 0) && doubt_allows(site, dispatch) &&
+            !(dispatch->ambiguous && busy)) {
             if (ph_connection_judge(connection, dispatch, out_clearance, &reason) ==
                 PH_GATE_CLEARED) {
                 take_out(site, dispatch);
+                message_begins(site, dispatch);
                 return dispatch;
             }
             mark_unsuited(site, dispatch);
@@ -310,9 +387,11 @@ void ph_site_return(struct ph_site *site, struct ph_dispatch *dispatch)
 void ph_site_connection_usable(struct ph_site *site)
 {
     site->opening_count--;
-    site->last_error = (struct ph_reason){0};
+    if (site->slow_until_ms <= ph_worker_now_ms(site->worker)) {
+        site->last_error = (struct ph_reason){0};
+        ph_wheel_cancel(&site->worker->wheel, &site->backoff_timer);
+    }
     site->backoff_until_ms = 0;
-    ph_wheel_cancel(&site->worker->wheel, &site->backoff_timer);
     ph_home_site_connected(site);
     ph_site_mark(site);
 }
@@ -358,7 +437,11 @@ void ph_site_answered(struct ph_site *site, const struct ph_site_answer *answer,
         if (answer->until_ms <= now_ms) {
             break;
         }
-        site->backoff_until_ms = answer->until_ms;
+        if (answer->firm) {
+            site->slow_until_ms = answer->until_ms;
+        } else {
+            site->backoff_until_ms = answer->until_ms;
+        }
         if (reason != NULL && reason->kind != PH_REASON_NONE) {
             site->last_error = *reason;
         }
@@ -373,6 +456,7 @@ void ph_site_answered(struct ph_site *site, const struct ph_site_answer *answer,
 void ph_site_retry(struct ph_site *site)
 {
     site->backoff_until_ms = 0;
+    site->slow_until_ms = 0;
     ph_home_site_retry(site);
     ph_site_mark(site);
 }

@@ -33,6 +33,10 @@ struct ph_site {
     uint32_t pull_count;    // messages the home asked for
     uint32_t credit_count;  // connections granted and not begun
     uint64_t backoff_until_ms;
+    uint64_t slow_until_ms;            // also where a connection succeeds meanwhile
+    struct ph_rate_meter message_rate; // at home, where MessageRate is given
+    struct ph_timer rate_timer;
+    uint32_t ambiguous_count;    // messages under way that may be second deliveries
     struct ph_reason last_error; // NONE: none since the last success
     struct ph_timer backoff_timer;
     bool dirty;
@@ -76,3 +80,8 @@ void ph_site_retry(struct ph_site *site);
 void ph_site_answered(struct ph_site *site, const struct ph_site_answer *answer,
                       const struct ph_reason *reason);
 bool ph_site_resting(const struct ph_site *site); // backing off
+uint64_t ph_site_rests_until_ms(const struct ph_site *site);
+// A reply on one of its sessions said to slow down (BackoffOn).
+void ph_site_slow(struct ph_site *site, const struct ph_reason *reason);
+// A message that was drawn, or for which a connection was opened, is over with.
+void ph_site_message_over(struct ph_site *site, const struct ph_dispatch *dispatch);

@@ -3,19 +3,23 @@
 
 #include <stdlib.h>
 
-void ph_site_account_init(struct ph_site_account *account, uint16_t home, uint16_t worker_count,
-                          uint32_t connections_max, bool ramp)
+void ph_site_account_init(struct ph_site_account *account,
+                          const struct ph_site_account_options *options)
 {
-    PH_CHECK(worker_count > 0 && home < worker_count && connections_max > 0);
+    uint32_t max = options->connections_max;
+
+    PH_CHECK(options->worker_count > 0 && options->home < options->worker_count && max > 0);
     *account = (struct ph_site_account){
-        .home = home,
-        .worker_count = worker_count,
-        .connections_max = connections_max,
-        .ramp = ramp,
-        .window =
-            ramp && connections_max > PH_SITE_WINDOW_FIRST ? PH_SITE_WINDOW_FIRST : connections_max,
-        .waiters = ph_alloc(worker_count * sizeof(struct ph_site_waiter)),
+        .home = options->home,
+        .worker_count = options->worker_count,
+        .connections_max = max,
+        .ramp = options->ramp,
+        .at_home = options->at_home,
+        .window = options->ramp && max > PH_SITE_WINDOW_FIRST ? PH_SITE_WINDOW_FIRST : max,
+        .waiters = ph_alloc(options->worker_count * sizeof(struct ph_site_waiter)),
     };
+    ph_rate_meter_init(&account->connect_rate, options->connect_count,
+                       options->connect_interval_ms);
 }
 
 void ph_site_account_deinit(struct ph_site_account *account)
@@ -24,9 +28,16 @@ void ph_site_account_deinit(struct ph_site_account *account)
     *account = (struct ph_site_account){0};
 }
 
-static void grant(struct ph_site_account *account, uint16_t worker)
+static bool rate_allows(const struct ph_site_account *account, uint64_t now_ms)
+{
+    return ph_rate_meter_allows(&account->connect_rate, now_ms * PH_NS_PER_MS);
+}
+
+static void grant(struct ph_site_account *account, uint16_t worker, uint64_t now_ms)
 {
     account->open++;
+    account->waiters[worker].open++;
+    ph_rate_meter_take(&account->connect_rate, now_ms * PH_NS_PER_MS);
     if (worker == account->home) {
         account->open_at_home++;
     }
@@ -37,7 +48,7 @@ static void grant(struct ph_site_account *account, uint16_t worker)
 static bool belongs_home(const struct ph_site_account *account, uint16_t worker, uint32_t backlog)
 {
     return worker != account->home &&
-           (account->connections_max < account->worker_count ||
+           (account->at_home || account->connections_max < account->worker_count ||
             (backlog <= PH_SITE_PULL_BACKLOG &&
              (account->open_at_home > 0 || account->open < account->window)));
 }
@@ -48,16 +59,15 @@ struct ph_site_answer ph_site_account_ask(struct ph_site_account *account, uint1
     struct ph_site_answer answer = {.kind = PH_SITE_WAIT, .epoch = account->epoch};
 
     PH_CHECK(worker < account->worker_count && backlog > 0);
-    if (now_ms < account->backoff_until_ms) {
-        answer.kind = PH_SITE_BACKOFF;
-        answer.until_ms = account->backoff_until_ms;
+    if (now_ms < ph_site_account_rests_until_ms(account)) {
+        answer = ph_site_account_rest(account);
     } else if (belongs_home(account, worker, backlog)) {
         answer.kind = PH_SITE_PULL;
         answer.count = backlog;
-    } else if (account->open < account->window) {
+    } else if (account->open < account->window && rate_allows(account, now_ms)) {
         answer.kind = PH_SITE_GRANT;
         answer.count = 1;
-        grant(account, worker);
+        grant(account, worker, now_ms);
     } else {
         account->waiters[worker].backlog = backlog;
     }
@@ -74,8 +84,9 @@ void ph_site_account_release(struct ph_site_account *account, uint16_t worker,
                              const struct ph_retry_intervals *intervals, uint64_t now_ms,
                              uint64_t random)
 {
-    PH_CHECK(account->open > 0);
+    PH_CHECK(account->open > 0 && account->waiters[worker].open > 0);
     account->open--;
+    account->waiters[worker].open--;
     if (worker == account->home) {
         PH_CHECK(account->open_at_home > 0);
         account->open_at_home--;
@@ -118,7 +129,8 @@ void ph_site_account_connected(struct ph_site_account *account)
 bool ph_site_account_next_grant(struct ph_site_account *account, uint64_t now_ms,
                                 uint16_t *out_worker)
 {
-    if (now_ms < account->backoff_until_ms || account->open >= account->window) {
+    if (now_ms < ph_site_account_rests_until_ms(account) || account->open >= account->window ||
+        !rate_allows(account, now_ms)) {
         return false;
     }
     for (uint16_t i = 0; i < account->worker_count; i++) {
@@ -126,7 +138,7 @@ bool ph_site_account_next_grant(struct ph_site_account *account, uint64_t now_ms
 
         if (account->waiters[worker].backlog > 0) {
             account->waiter_next = (uint16_t)((worker + 1) % account->worker_count);
-            grant(account, worker);
+            grant(account, worker, now_ms);
             *out_worker = worker;
             return true;
         }
@@ -134,7 +146,68 @@ bool ph_site_account_next_grant(struct ph_site_account *account, uint64_t now_ms
     return false;
 }
 
+uint64_t ph_site_account_rests_until_ms(const struct ph_site_account *account)
+{
+    return account->backoff_until_ms > account->slow_until_ms ? account->backoff_until_ms
+                                                              : account->slow_until_ms;
+}
+
+struct ph_site_answer ph_site_account_rest(const struct ph_site_account *account)
+{
+    return (struct ph_site_answer){
+        .kind = PH_SITE_BACKOFF,
+        .until_ms = ph_site_account_rests_until_ms(account),
+        .firm = account->slow_until_ms >= account->backoff_until_ms,
+        .epoch = account->epoch,
+    };
+}
+
+uint64_t ph_site_account_rate_at_ms(const struct ph_site_account *account, uint64_t now_ms)
+{
+    uint64_t at_ns = ph_rate_meter_next_ns(&account->connect_rate, now_ms * PH_NS_PER_MS);
+    bool waited_for = false;
+
+    for (uint16_t i = 0; i < account->worker_count; i++) {
+        waited_for |= account->waiters[i].backlog > 0;
+    }
+    return waited_for && at_ns > 0 && account->open < account->window
+               ? (at_ns + PH_NS_PER_MS - 1) / PH_NS_PER_MS
+               : PH_NEVER;
+}
+
+static uint64_t slow_ms(uint32_t count)
+{
+    uint64_t rest_ms = PH_SITE_SLOW_FIRST_MS;
+
+    for (uint32_t i = 1; i < count && rest_ms < PH_SITE_SLOW_MAX_MS; i++) {
+        rest_ms *= 2;
+    }
+    return rest_ms < PH_SITE_SLOW_MAX_MS ? rest_ms : PH_SITE_SLOW_MAX_MS;
+}
+
+bool ph_site_account_slow(struct ph_site_account *account, const struct ph_reason *reason,
+                          uint64_t now_ms, uint64_t random)
+{
+    uint64_t rest_ms;
+
+    if (now_ms < account->slow_until_ms) {
+        return false; // sessions that were under way tell the same once more
+    }
+    if (now_ms >= account->slow_until_ms + slow_ms(account->slow_count)) {
+        account->slow_count = 0; // it was quiet for long enough
+    }
+    account->slow_count++;
+    rest_ms = slow_ms(account->slow_count);
+    account->slow_until_ms = now_ms + rest_ms + random % (rest_ms / 10 + 1);
+    account->last_failure = *reason;
+    account->epoch++;
+    // It comes back with few connections, whatever Ramp says.
+    account->window = account->window > 1 ? account->window / 2 : 1;
+    return true;
+}
+
 void ph_site_account_retry(struct ph_site_account *account)
 {
     account->backoff_until_ms = 0;
+    account->slow_until_ms = 0;
 }

@@ -5,15 +5,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/io.h"
 #include "base/reason.h"
+#include "queue/rate.h"
 #include "queue/retry.h"
 
 #define PH_WORKERS_MAX 256     // ours
 #define PH_SITE_PULL_BACKLOG 4 // so few messages are pulled home rather than given a connection
 #define PH_SITE_WINDOW_FIRST 4 // connections before the first has succeeded (Ramp)
 
+// A reply of BackoffOn: the site rests so long, twice as long each time until it was quiet for as
+// long again. Ours.
+#define PH_SITE_SLOW_FIRST_MS (UINT64_C(60) * 1000)
+#define PH_SITE_SLOW_MAX_MS (UINT64_C(30) * 60 * 1000)
+
 struct ph_site_waiter {
     uint32_t backlog; // messages it said it has; 0: it doesn't wait
+    uint32_t open;    // connections granted to it and not yet released
 };
 
 struct ph_site_account {
@@ -26,7 +34,11 @@ struct ph_site_account {
     uint32_t open_at_home;
     uint32_t failure_count;    // consecutive connection failures
     uint64_t backoff_until_ms; // 0: none
-    uint32_t epoch;            // rises with each back-off
+    uint32_t slow_count;       // times in a row that a reply said so
+    uint64_t slow_until_ms;    // 0: never
+    struct ph_rate_meter connect_rate;
+    bool at_home;   // carried by its home alone: a message rate is counted there
+    uint32_t epoch; // rises with each back-off
     struct ph_reason last_failure;
     struct ph_site_waiter *waiters; // [worker_count]
     uint16_t waiter_next;           // whose turn it is
@@ -43,11 +55,21 @@ struct ph_site_answer {
     enum ph_site_answer_kind kind;
     uint32_t count;
     uint64_t until_ms;
+    bool firm; // BACKOFF: also where a connection succeeds meanwhile
     uint32_t epoch;
 };
 
-void ph_site_account_init(struct ph_site_account *account, uint16_t home, uint16_t worker_count,
-                          uint32_t connections_max, bool ramp);
+struct ph_site_account_options {
+    uint16_t home;
+    uint16_t worker_count;
+    uint32_t connections_max;
+    bool ramp;
+    bool at_home;
+    uint64_t connect_count; // ConnectRate; 0: off
+    uint64_t connect_interval_ms;
+};
+void ph_site_account_init(struct ph_site_account *account,
+                          const struct ph_site_account_options *options);
 void ph_site_account_deinit(struct ph_site_account *account);
 
 // `worker` has `backlog` messages and would like to connect.
@@ -67,6 +89,14 @@ void ph_site_account_release(struct ph_site_account *account, uint16_t worker,
                              enum ph_site_release how, const struct ph_reason *reason,
                              const struct ph_retry_intervals *intervals, uint64_t now_ms,
                              uint64_t random);
+// A reply said to slow down: the site rests. False: it is resting for that already.
+bool ph_site_account_slow(struct ph_site_account *account, const struct ph_reason *reason,
+                          uint64_t now_ms, uint64_t random);
+// The answer of one that rests.
+struct ph_site_answer ph_site_account_rest(const struct ph_site_account *account);
+uint64_t ph_site_account_rests_until_ms(const struct ph_site_account *account); // 0: it doesn't
+// When one that waits for ConnectRate alone may be granted a connection; PH_NEVER: none does.
+uint64_t ph_site_account_rate_at_ms(const struct ph_site_account *account, uint64_t now_ms);
 // A connection has become usable: the window opens, failures are forgotten.
 void ph_site_account_connected(struct ph_site_account *account);
 // The next waiting worker that may have a connection now, with its grant counted; false: none.

@@ -22,7 +22,9 @@ Test(site, grants_never_exceed_the_limit)
     uint16_t worker;
     int granted = 0;
 
-    ph_site_account_init(&account, 0, 4, 10, false);
+    ph_site_account_init(&account,
+                         &(struct ph_site_account_options){
+                             .home = 0, .worker_count = 4, .connections_max = 10, .ramp = false});
     for (int i = 0; i < 100; i++) {
         granted += ph_site_account_ask(&account, (uint16_t)(i % 4), 1000, 0).kind == PH_SITE_GRANT;
     }
@@ -39,7 +41,9 @@ Test(site, a_released_connection_goes_to_the_waiting_in_turn)
     uint16_t first;
     uint16_t second;
 
-    ph_site_account_init(&account, 0, 3, 3, false);
+    ph_site_account_init(&account,
+                         &(struct ph_site_account_options){
+                             .home = 0, .worker_count = 3, .connections_max = 3, .ramp = false});
     for (int i = 0; i < 3; i++) {
         cr_assert_eq(ph_site_account_ask(&account, 0, 100, 0).kind, PH_SITE_GRANT);
     }
@@ -59,8 +63,12 @@ Test(site, a_cold_site_and_a_narrow_one_are_served_at_home)
     struct ph_site_account wide;
     struct ph_site_account narrow;
 
-    ph_site_account_init(&wide, 0, 2, 20, false);
-    ph_site_account_init(&narrow, 0, 2, 1, false);
+    ph_site_account_init(&wide,
+                         &(struct ph_site_account_options){
+                             .home = 0, .worker_count = 2, .connections_max = 20, .ramp = false});
+    ph_site_account_init(&narrow,
+                         &(struct ph_site_account_options){
+                             .home = 0, .worker_count = 2, .connections_max = 1, .ramp = false});
     cr_assert_eq(ph_site_account_ask(&wide, 1, 1, 0).kind, PH_SITE_PULL);
     cr_assert_eq(ph_site_account_ask(&wide, 1, 1000, 0).kind, PH_SITE_GRANT);
     cr_assert_eq(ph_site_account_ask(&narrow, 1, 1000, 0).kind, PH_SITE_PULL);
@@ -75,7 +83,9 @@ Test(site, failures_under_way_together_are_one_failure)
     struct ph_reason reason = down();
     struct ph_site_answer answer;
 
-    ph_site_account_init(&account, 0, 1, 5, false);
+    ph_site_account_init(&account,
+                         &(struct ph_site_account_options){
+                             .home = 0, .worker_count = 1, .connections_max = 5, .ramp = false});
     for (int i = 0; i < 5; i++) {
         cr_assert_eq(ph_site_account_ask(&account, 0, 9, 1000).kind, PH_SITE_GRANT);
     }
@@ -96,7 +106,9 @@ Test(site, the_window_opens_with_success_and_halves_with_421)
     struct ph_site_account account;
     struct ph_reason reason = down();
 
-    ph_site_account_init(&account, 0, 1, 20, true);
+    ph_site_account_init(&account,
+                         &(struct ph_site_account_options){
+                             .home = 0, .worker_count = 1, .connections_max = 20, .ramp = true});
     cr_assert_eq(account.window, PH_SITE_WINDOW_FIRST);
     for (int i = 0; i < 50; i++) {
         ph_site_account_connected(&account);
@@ -105,5 +117,76 @@ Test(site, the_window_opens_with_success_and_halves_with_421)
     cr_assert_eq(ph_site_account_ask(&account, 0, 9, 0).kind, PH_SITE_GRANT);
     ph_site_account_release(&account, 0, PH_SITE_RELEASE_LIMITED, &reason, &intervals, 0, 0);
     cr_assert_eq(account.window, 10);
+    ph_site_account_deinit(&account);
+}
+
+// ConnectRate: what may not connect yet waits, and is granted when its time has come.
+Test(site, connections_come_at_the_rate)
+{
+    struct ph_site_account account;
+    uint16_t worker;
+
+    ph_site_account_init(&account, &(struct ph_site_account_options){.worker_count = 2,
+                                                                     .connections_max = 50,
+                                                                     .connect_count = 2,
+                                                                     .connect_interval_ms = 1000});
+    cr_expect_eq(ph_site_account_ask(&account, 0, 100, 5000).kind, PH_SITE_GRANT);
+    cr_expect_eq(ph_site_account_ask(&account, 0, 100, 5000).kind, PH_SITE_WAIT);
+    cr_expect_eq(ph_site_account_ask(&account, 1, 100, 5000).kind, PH_SITE_WAIT);
+    cr_assert_not(ph_site_account_next_grant(&account, 5200, &worker));
+    cr_expect(ph_site_account_rate_at_ms(&account, 5200) > 5400 &&
+              ph_site_account_rate_at_ms(&account, 5200) <= 5520);
+    cr_assert(ph_site_account_next_grant(&account, 5520, &worker));
+    cr_assert_not(ph_site_account_next_grant(&account, 5520, &worker));
+    cr_assert(ph_site_account_next_grant(&account, 6100, &worker));
+    cr_expect_eq(ph_site_account_rate_at_ms(&account, 6100), PH_NEVER, "nobody waits");
+    cr_expect(account.waiters[0].open == 2 && account.waiters[1].open == 1);
+    ph_site_account_deinit(&account);
+}
+
+// BackoffOn: it rests, longer each time, until it was quiet for as long; a new connection doesn't
+// end that, an administrator does.
+Test(site, a_reply_slows_it_for_a_time)
+{
+    struct ph_site_account account;
+    struct ph_reason reason = down();
+    uint64_t now = 1000000;
+    uint64_t last = 0;
+
+    ph_site_account_init(&account, &(struct ph_site_account_options){
+                                       .worker_count = 1, .connections_max = 20, .ramp = false});
+    cr_assert_eq(ph_site_account_ask(&account, 0, 100, now).kind, PH_SITE_GRANT);
+    for (int i = 0; i < 8; i++) {
+        uint64_t rest;
+
+        cr_assert(ph_site_account_slow(&account, &reason, now, 0));
+        cr_expect_not(ph_site_account_slow(&account, &reason, now + 1, 0));
+        ph_site_account_connected(&account);
+        rest = ph_site_account_rests_until_ms(&account) - now;
+        cr_expect(rest >= last && rest <= PH_SITE_SLOW_MAX_MS);
+        cr_expect_eq(ph_site_account_ask(&account, 0, 100, now + rest - 1).kind, PH_SITE_BACKOFF);
+        last = rest;
+        now += rest;
+    }
+    cr_expect_eq(last, PH_SITE_SLOW_MAX_MS);
+    cr_expect(account.window <= 5, "%u", account.window);
+    now += 2 * PH_SITE_SLOW_MAX_MS;
+    cr_assert(ph_site_account_slow(&account, &reason, now, 0));
+    cr_expect_eq(ph_site_account_rests_until_ms(&account), now + PH_SITE_SLOW_FIRST_MS);
+    ph_site_account_retry(&account);
+    cr_expect_eq(ph_site_account_rests_until_ms(&account), 0);
+    ph_site_account_deinit(&account);
+}
+
+// A message rate is counted at home: nobody else gets a connection.
+Test(site, a_site_at_home)
+{
+    struct ph_site_account account;
+
+    ph_site_account_init(&account,
+                         &(struct ph_site_account_options){
+                             .worker_count = 2, .home = 1, .connections_max = 20, .at_home = true});
+    cr_expect_eq(ph_site_account_ask(&account, 0, 100, 0).kind, PH_SITE_PULL);
+    cr_expect_eq(ph_site_account_ask(&account, 1, 100, 0).kind, PH_SITE_GRANT);
     ph_site_account_deinit(&account);
 }
