@@ -112,6 +112,16 @@ static struct inode *inode_new(struct sim_disk *disk)
     return inode;
 }
 
+void sim_disk_place(struct sim_disk *disk, const char *path, struct ph_str content)
+{
+    struct inode *inode = inode_new(disk);
+
+    sim_image_write(&inode->durable, 0, content.data, content.len);
+    sim_image_copy(&inode->seen, &inode->durable);
+    sim_names_put(&disk->names, path, inode);
+    sim_names_put(&disk->durable, path, inode);
+}
+
 // --- effects ---
 
 static int64_t do_open(struct disk_op *d)

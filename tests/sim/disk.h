@@ -7,6 +7,8 @@ struct sim;
 struct sim_disk;
 
 struct sim_disk *sim_disk_create(struct sim *sim);
+// A file that an administrator has put there.
+void sim_disk_place(struct sim_disk *disk, const char *path, struct ph_str content);
 // The process is gone: what it had handed to the kernel lands at once, later or not at all; a file
 // with a write under way stays locked until then.
 void sim_disk_kill(struct sim_disk *disk);

@@ -15,6 +15,7 @@
 
 #define TURN_NS_MAX (PH_NS_PER_MS / 10)    // from being runnable to running
 #define PAUSE_NS_MAX (2000 * PH_NS_PER_MS) // a worker that is held up
+#define ERRAND_NS_MAX (20 * PH_NS_PER_MS)
 #define LOOKUP_NS_MAX (60 * PH_NS_PER_MS)
 #define CRASH_WAITS_EVENTS 1000 // for a write to be under way
 #define SURVEY_EVERY_TURNS 8
@@ -148,7 +149,8 @@ static void sim_fill_random(struct ph_io *io, void *out, size_t len)
 
 struct lookup {
     struct sim_event event;
-    struct sim_io *io;
+    struct sim *sim;
+    struct sim_io *io; // of that life
     struct ph_resolve_op *op;
     unsigned life;
 };
@@ -157,7 +159,7 @@ static void on_answer(struct sim_event *event)
 {
     struct lookup *lookup = event->owner;
     struct ph_resolve_op *op = lookup->op;
-    struct sim *sim = lookup->io->sim;
+    struct sim *sim = lookup->sim;
 
     if (lookup->life == sim->life) {
         if (sim_fault(sim, SIM_dns_trouble, 150)) {
@@ -179,6 +181,7 @@ static void sim_resolve(struct ph_io *io, struct ph_resolve_op *op)
     struct lookup *lookup = ph_alloc(sizeof(*lookup));
     uint64_t most_ns = sim_fault(sim, SIM_dns_trouble, 100) ? 20000 * PH_NS_PER_MS : LOOKUP_NS_MAX;
 
+    lookup->sim = sim;
     lookup->io = own;
     lookup->op = op;
     lookup->life = own->life;
@@ -190,6 +193,66 @@ static void sim_check_password(struct ph_io *io, struct ph_password_op *op)
 {
     // No connector here has users: nobody's password is right.
     sim_io_complete((struct sim_io *)io, &op->op, 0);
+}
+
+// --- work and fetches ---
+
+struct errand {
+    struct sim_event event;
+    struct sim *sim;
+    struct sim_io *io; // of that life
+    struct ph_op *op;
+    struct ph_work_op *work; // NULL: a fetch
+    unsigned life;
+};
+
+static void on_errand(struct sim_event *event)
+{
+    struct errand *errand = event->owner;
+
+    if (errand->life == errand->sim->life && errand->op->world_object == errand) {
+        if (errand->work != NULL) {
+            errand->work->run(errand->work);
+        }
+        errand->op->world_object = NULL;
+        sim_io_complete(errand->io, errand->op, 0);
+    }
+    free(errand);
+}
+
+static void send_on_errand(struct ph_io *io, struct ph_op *op, struct ph_work_op *work)
+{
+    struct sim_io *own = (struct sim_io *)io;
+    struct errand *errand = ph_alloc(sizeof(*errand));
+
+    errand->sim = own->sim;
+    errand->io = own;
+    errand->op = op;
+    errand->work = work;
+    errand->life = own->life;
+    op->world_object = errand;
+    sim_event_init(&errand->event, on_errand, errand);
+    sim_after(&own->sim->clock, &errand->event,
+              sim_between(&own->sim->random, 1000, ERRAND_NS_MAX));
+}
+
+static void sim_work(struct ph_io *io, struct ph_work_op *op)
+{
+    send_on_errand(io, &op->op, op);
+}
+
+// There is no web in this world.
+static void sim_fetch(struct ph_io *io, struct ph_fetch_op *op)
+{
+    op->status = PH_FETCH_UNREACHABLE;
+    snprintf(op->detail, sizeof(op->detail), "no route to it");
+    send_on_errand(io, &op->op, NULL);
+}
+
+static void sim_fetch_cancel(struct ph_io *io, struct ph_fetch_op *op)
+{
+    op->op.world_object = NULL;
+    sim_io_complete((struct sim_io *)io, &op->op, -ECANCELED);
 }
 
 static void sim_destroy(struct ph_io *io)
@@ -235,6 +298,9 @@ static const struct ph_io_vtable sim_vtable = {
     .space_free = sim_disk_space_free,
     .resolve = sim_resolve,
     .check_password = sim_check_password,
+    .fetch = sim_fetch,
+    .fetch_cancel = sim_fetch_cancel,
+    .work = sim_work,
     .destroy = sim_destroy,
 };
 

@@ -343,6 +343,7 @@ static void prepare(struct sim *sim, const struct sim_options *options)
     sim->wall_offset_ms = SIM_EPOCH_MS;
     sim_ledger_init(&sim->ledger);
     sim->disk = sim_disk_create(sim);
+    sim_disk_place(sim->disk, "/crl.pem", sim_certificates_crl());
     sim->network = sim_network_create(sim);
     sim->dns = make_zone();
     sim->peers = sim_peers_create(sim);
