@@ -573,6 +573,7 @@ static void build_global(struct ph_builder *b)
                          "off is for laboratories: every certificate chain is verified anew and no "
                          "TLS session is resumed");
     }
+    config->tls_report_interval_ms = v[PH_GLOBAL_TLS_REPORT_INTERVAL].number;
     config->outcome_sync_delay_ms = v[PH_GLOBAL_OUTCOME_SYNC_DELAY].number;
     build_ticket_key(b, &v[PH_GLOBAL_TLS_TICKET_KEY]);
     config->revocation_refresh_ms = v[PH_GLOBAL_REVOCATION_REFRESH].number;

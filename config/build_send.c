@@ -666,6 +666,7 @@ static void build_one(struct send *s, struct trust_cache *cache, size_t *cached)
     }
     c->domain_secure_enabled = s->v[PH_SEND_DOMAIN_SECURE].boolean;
     c->hold_when_disabled = s->v[PH_SEND_HOLD_WHEN_DISABLED].boolean;
+    c->tls_reporting = s->v[PH_SEND_TLS_REPORTING].number == 0;
     c->mta_sts = s->v[PH_SEND_MTA_STS_MODE].number == 0;
     c->requiretls_extension = s->v[PH_SEND_REQUIRETLS_EXTENSION].number == 0;
     c->fqdn = s->v[PH_SEND_FQDN].text.len > 0 ? s->v[PH_SEND_FQDN].text : b->config->hostname;

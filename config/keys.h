@@ -64,6 +64,7 @@ enum ph_block_kind {
     X(TLS_TICKET_KEY, "TlsTicketKey", TEXT, "", 0, 0, NULL, IN_FORCE)                              \
     X(REVOCATION_REFRESH, "RevocationRefresh", TIME, "4h", 1000, 604800000, NULL, IN_FORCE)        \
     X(CERTIFICATE_DIR, "CertificateDir", TEXT, "/etc/posthaste/certs", 0, 0, NULL, IN_FORCE)       \
+    X(TLS_REPORT_INTERVAL, "TlsReportInterval", TIME, "1d", 1000, PH_DAYS_MS(7), NULL, IN_FORCE)   \
     X(TLS_CACHES, "TlsCaches", CHOICE, "on", 0, 0, "on|off", IN_FORCE)                             \
     X(POSTMASTER, "Postmaster", TEXT, "", 0, 0, NULL, IN_FORCE)                                    \
     X(USER, "User", TEXT, "", 0, 0, NULL, IN_FORCE)
@@ -161,7 +162,7 @@ enum ph_block_kind {
       IN_FORCE)                                                                                    \
     X(MTA_STS_MODE, "MtaStsMode", CHOICE, "Opportunistic", 0, 0, "Opportunistic|None", IN_FORCE)   \
     X(REQUIRETLS_EXTENSION, "RequireTlsExtension", CHOICE, "on", 0, 0, "on|off", IN_FORCE)         \
-    X(TLS_REPORTING, "TlsReporting", CHOICE, "on", 0, 0, "on|off", LATER)                          \
+    X(TLS_REPORTING, "TlsReporting", CHOICE, "on", 0, 0, "on|off", IN_FORCE)                       \
     X(RETRY_TLS, "RetryTls", TIMES, "", 1000, PH_DAYS_MS(20), NULL, IN_FORCE)                      \
     X(ACCEPT_DANE, "AcceptDane", BOOL, "false", 0, 0, NULL, IN_FORCE)                              \
     X(HOLD_WHEN_DISABLED, "HoldWhenDisabled", BOOL, "false", 0, 0, NULL, IN_FORCE)                 \

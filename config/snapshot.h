@@ -148,6 +148,7 @@ struct ph_send_connector {
     bool hold_when_disabled;
     bool requiretls_extension;        // RequireTlsExtension
     bool mta_sts;                     // MtaStsMode
+    bool tls_reporting;               // TlsReporting
     struct ph_tls_identity *identity; // client certificate; NULL: none
     bool identity_configured;         // TlsCertificateName was given
     // Why there is no identity though one is configured (a configuration that runs is not given up
@@ -239,6 +240,7 @@ struct ph_config {
     bool durability_os;
     bool tls_caches_off; // TlsCaches = off: every chain is verified, every handshake made in full
     uint64_t outcome_sync_delay_ms;
+    uint64_t tls_report_interval_ms; // RFC 8460: a day
     uint64_t shutdown_timeout_ms;
     uint64_t spool_lock_timeout_ms;
     uint32_t min_free_percent;

@@ -382,6 +382,7 @@ static void host_refused(struct ph_connection *c, const struct ph_reason *reason
     c->endpoint = (struct ph_endpoint){0};
     c->address[0] = '\0';
     note_failure(c, reason, "dns");
+    ph_connection_report_failure(c, reason->kind);
     c->refused_by_policy = true; // also where the failure is one of DNS: its zone is signed
     c->reason = *reason;
     resolve_next_host(c);
@@ -649,6 +650,9 @@ void ph_connection_broken(struct ph_connection *c, const struct ph_reason *reaso
     }
     if (handshake) {
         PH_COUNT(c->worker, handshakes_failed, 1);
+    }
+    if (c->opened_for != NULL && (handshake || kept.kind == PH_REASON_STARTTLS_INJECTION)) {
+        ph_connection_report_failure(c, kept.kind);
     }
     if (handshake && policy != NULL && !ph_tls_policy_forces(policy) &&
         ph_gate_dane_applies(policy, &c->tlsa)) {

@@ -121,6 +121,10 @@ struct ph_gate_subject ph_connection_subject(struct ph_connection *c,
 // Of the address at hand; NULL: mail would have been sent.
 void ph_connection_report_trial(struct ph_connection *c, const struct ph_reason *reason,
                                 const char *step);
+// engine/connection_report: counts the session for TLS reports (RFC 8460). What was measured on it
+// decides; or it failed, for this reason.
+void ph_connection_report(struct ph_connection *c, const struct ph_tls_facts *facts);
+void ph_connection_report_failure(struct ph_connection *c, enum ph_reason_kind kind);
 
 // engine/connection_note
 // Of the session as far as it came: also of one that ended in a refusal.

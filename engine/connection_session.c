@@ -480,6 +480,7 @@ static void handle_event(struct ph_connection *c, enum ph_client_event event)
         reason = ph_reason_make(PH_REASON_STARTTLS_REFUSED,
                                 "%s (%s) offered STARTTLS and refused it: %u", c->host->name,
                                 c->address, reply->code);
+        ph_connection_report_failure(c, PH_REASON_STARTTLS_REFUSED);
         if (!ph_tls_policy_forces(c->opened_for->policy) &&
             ph_gate_dane_applies(c->opened_for->policy, &c->tlsa)) {
             reason = ph_reason_make(PH_REASON_DANE_NO_TLS,
@@ -541,7 +542,12 @@ static void after_ehlo(struct ph_connection *c)
         (policy->level != PH_TLS_NEVER || ph_connection_demands_tls(c))) {
         c->state = PH_CONNECTION_STARTTLS;
         ph_client_starttls(c->client);
-    } else if (!session_acceptable(c, &c->plain_facts, &reason)) {
+        return;
+    }
+    if (!offered) {
+        ph_connection_report_failure(c, PH_REASON_TLS_NOT_OFFERED);
+    }
+    if (!session_acceptable(c, &c->plain_facts, &reason)) {
         ph_connection_address_failed(c, &reason, "starttls");
     } else {
         authenticate_or_open(c);
@@ -667,6 +673,7 @@ void ph_connection_verify(struct ph_connection *c)
     struct ph_reason reason;
 
     ph_connection_stop_waiting(c);
+    ph_connection_report(c, facts_of(c));
     if (!session_acceptable(c, facts_of(c), &reason)) {
         ph_connection_address_failed(c, &reason, "verify");
         return;

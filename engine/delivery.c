@@ -71,6 +71,10 @@ static struct ph_dispatch *create(struct ph_queue *queue, uint32_t message, cons
     dispatch->connector = queue->connector != NULL ? queue->connector->name : PH_STR_NONE;
     dispatch->own_policy = queue->policy;
     dispatch->sts = ph_sts_policy_retain(queue->sts);
+    if (queue->connector != NULL) {
+        dispatch->policy_domain = ph_queue_policy_domain(queue);
+        dispatch->tls_reporting = queue->connector->tls_reporting;
+    }
     dispatch->policy = &dispatch->own_policy;
     if (queue->site != NULL && purpose == PH_DISPATCH_DELIVER) {
         dispatch->spec = queue->site->spec;

@@ -83,11 +83,13 @@ struct ph_dispatch {
     TAILQ_ENTRY(ph_dispatch) link; // the site's prepared list
     uint16_t origin;               // worker that owes it
     uint64_t id;
-    uint32_t message;        // the origin's index
-    struct ph_queue *queue;  // the origin's; it lives as long as this, `domain` too
-    struct ph_str domain;    // immutable
-    struct ph_str connector; // its name; immutable
-    bool unsuited;           // some session was not good enough for it: counted so at its queue
+    uint32_t message;            // the origin's index
+    struct ph_queue *queue;      // the origin's; it lives as long as this, `domain` too
+    struct ph_str domain;        // immutable
+    struct ph_str policy_domain; // whose published policy counts; empty: nobody's. Immutable
+    bool tls_reporting;          // its sessions are counted for TLS reports
+    struct ph_str connector;     // its name; immutable
+    bool unsuited;               // some session was not good enough for it: counted so at its queue
     const struct ph_tls_policy *policy; // `own_policy`: the queue's may change under it
     struct ph_tls_policy own_policy;
     struct ph_sts_policy *sts;  // referenced: what `own_policy` points to

@@ -9,6 +9,7 @@
 #include "engine/sources.h"
 #include "engine/ticket_file.h"
 #include "engine/sts_cache.h"
+#include "engine/tlsrpt.h"
 #include "engine/worker.h"
 
 #define PH_ENGINE_MESSAGE_SEGMENT_BYTES (UINT64_C(64) << 20) // DESIGN: sealed at 64 MiB
@@ -27,6 +28,7 @@ struct ph_engine {
     struct ph_sources *sources;
     struct ph_tickets *tickets; // of all workers
     struct ph_sts_cache *sts_cache;
+    struct ph_tlsrpt *tlsrpt;
     _Atomic uint32_t sockets_sent[PH_WORKERS_MAX];
 };
 
@@ -107,6 +109,7 @@ int ph_engine_create(const struct ph_engine_options *options, struct ph_engine *
     engine->sources = ph_sources_create();
     load_tickets(engine);
     load_sts(engine);
+    engine->tlsrpt = ph_tlsrpt_create(config->tls_report_interval_ms);
     engine->workers = ph_alloc(options->worker_count * sizeof(struct ph_worker));
     for (uint16_t i = 0; i < options->worker_count; i++) {
         struct ph_worker *worker = &engine->workers[i];
@@ -190,6 +193,11 @@ void ph_engine_report_problem(struct ph_engine *engine, struct ph_str text)
     if (engine->options.problem != NULL) {
         engine->options.problem(engine->options.owner, text);
     }
+}
+
+struct ph_tlsrpt *ph_engine_tlsrpt(struct ph_engine *engine)
+{
+    return engine->tlsrpt;
 }
 
 struct ph_sts_cache *ph_engine_sts_cache(struct ph_engine *engine)
@@ -317,6 +325,7 @@ void ph_engine_destroy(struct ph_engine *engine)
     ph_spool_directory_close(engine->directory);
     ph_sources_destroy(engine->sources);
     ph_sts_cache_destroy(engine->sts_cache);
+    ph_tlsrpt_destroy(engine->tlsrpt);
     if (engine->config != engine->options.config) {
         ph_config_release(engine->options.config);
     }

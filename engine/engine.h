@@ -71,6 +71,8 @@ struct ph_tickets;
 struct ph_tickets *ph_engine_tickets(struct ph_engine *engine); // of all workers
 struct ph_sources;
 struct ph_sources *ph_engine_sources(struct ph_engine *engine);
+struct ph_tlsrpt;
+struct ph_tlsrpt *ph_engine_tlsrpt(struct ph_engine *engine);
 struct ph_sts_cache;
 struct ph_sts_cache *ph_engine_sts_cache(struct ph_engine *engine);
 // Sockets on their way to a worker, which count as its load.

@@ -1,6 +1,7 @@
 // Queues: what waits for one domain through one connector.
 #include "engine/queues.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,8 @@ static void on_retry(struct ph_timer *timer);
 static struct ph_queue *find_or_create(struct ph_worker *worker, struct ph_str name,
                                        const struct ph_send_connector *connector,
                                        struct ph_str domain);
+static struct ph_queue *route(struct ph_worker *worker, struct ph_str domain, uint64_t size,
+                              bool apart, struct ph_reason *out_reason);
 static void leave_site(struct ph_queue *queue);
 static void destroy(struct ph_queue *queue);
 static void fail_some(struct ph_queue *queue);
@@ -29,6 +32,19 @@ struct ph_queue *ph_queues_at(const struct ph_worker *worker, uint32_t index)
 struct ph_queue *ph_queues_route(struct ph_worker *worker, struct ph_str domain, uint64_t size,
                                  struct ph_reason *out_reason)
 {
+    return route(worker, domain, size, false, out_reason);
+}
+
+struct ph_queue *ph_queues_route_apart(struct ph_worker *worker, struct ph_str domain,
+                                       uint64_t size, struct ph_reason *out_reason)
+{
+    return route(worker, domain, size, true, out_reason);
+}
+
+static struct ph_queue *route(struct ph_worker *worker, struct ph_str domain, uint64_t size,
+                              bool apart, struct ph_reason *out_reason)
+{
+    char name[PH_QUEUE_KEY_BYTES_MAX];
     const struct ph_send_connector *connector = NULL;
 
     switch (ph_router_route(worker->config, domain, size, &connector, out_reason)) {
@@ -40,8 +56,13 @@ struct ph_queue *ph_queues_route(struct ph_worker *worker, struct ph_str domain,
     case PH_ROUTE_REFUSED:
         return NULL;
     }
-    return find_or_create(worker, connector != NULL ? connector->name : PH_STR_NONE, connector,
-                          domain);
+    if (connector == NULL || !apart) {
+        return find_or_create(worker, connector != NULL ? connector->name : PH_STR_NONE, connector,
+                              domain);
+    }
+    // No connector has such a name: the configuration refuses control characters.
+    snprintf(name, sizeof(name), "%.*s\2", PH_STR_ARG(connector->name));
+    return find_or_create(worker, ph_str_from(name), connector, domain);
 }
 
 struct ph_queue *ph_queues_unroutable(struct ph_worker *worker, struct ph_str domain,

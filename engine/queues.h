@@ -65,6 +65,10 @@ struct ph_queue {
 // `out_reason` says why.
 PH_MUST_CHECK struct ph_queue *ph_queues_route(struct ph_worker *worker, struct ph_str domain,
                                                uint64_t size, struct ph_reason *out_reason);
+// The same for mail that waives the destination's policy: it doesn't wait behind mail that is held
+// by it. (Routed anew by a new configuration or after a restart, it joins the others.)
+PH_MUST_CHECK struct ph_queue *ph_queues_route_apart(struct ph_worker *worker, struct ph_str domain,
+                                                     uint64_t size, struct ph_reason *out_reason);
 // The queue of what `reason` refuses for ever: all that joins it fails.
 struct ph_queue *ph_queues_unroutable(struct ph_worker *worker, struct ph_str domain,
                                       const struct ph_reason *reason);

@@ -34,8 +34,10 @@ static bool route_all(struct ph_worker *worker, uint32_t message,
     for (uint32_t i = 0; i < envelope->recipient_count; i++) {
         struct ph_recipient *r = ph_store_recipient(&worker->store, slot);
         struct ph_reason reason;
-        struct ph_queue *queue =
-            ph_queues_route(worker, envelope->recipients[i].domain, size, &reason);
+        struct ph_str domain = envelope->recipients[i].domain;
+        struct ph_queue *queue = envelope->tls_optional
+                                     ? ph_queues_route_apart(worker, domain, size, &reason)
+                                     : ph_queues_route(worker, domain, size, &reason);
 
         r->index = (uint16_t)i;
         if (queue == NULL) {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/fetch.h"
+#include "engine/tlsrpt.h"
 #include "engine/worker.h"
 
 #define PH_STS_FETCH_MS UINT64_C(30000) // RFC 8461 §3.3 allows a minute; mail waits for it
@@ -131,6 +132,27 @@ static const char *fetch_problem(const struct ph_fetch_op *fetch)
                                                                      : "it is not text/plain";
 }
 
+// A policy that can't be had is what a domain wants to hear of first (RFC 8460 §4.3.2.2).
+static void report_failure(const struct ph_sts_ask *ask, bool unfetched, bool failed)
+{
+    if (failed) {
+        ph_tlsrpt_count(ph_engine_tlsrpt(ask->worker->engine),
+                        &(struct ph_tlsrpt_session){
+                            .domain = ph_str_from(ask->domain),
+                            .policy = PH_TLSRPT_STS,
+                            .result = ask->fetch.status == PH_FETCH_TLS
+                                          ? PH_TLSRPT_STS_WEBPKI_INVALID
+                                      : unfetched ? PH_TLSRPT_STS_POLICY_FETCH_ERROR
+                                                  : PH_TLSRPT_STS_POLICY_INVALID,
+                            .sending_ip = PH_STR_NONE,
+                            .receiving_host = PH_STR_NONE,
+                            .receiving_ip = PH_STR_NONE,
+                            .reason = PH_STR("sts-policy"),
+                        },
+                        ph_worker_wall_ms(ask->worker));
+    }
+}
+
 static void on_fetched(struct ph_op *op)
 {
     struct ph_sts_ask *ask = op->owner;
@@ -147,6 +169,7 @@ static void on_fetched(struct ph_op *op)
     }
     // A fetch that was ended because we stop says nothing about the policy.
     if (op->result != -ECANCELED) {
+        report_failure(ask, problem != NULL, policy == NULL);
         ph_sts_cache_fetched(cache_of(worker), ph_str_from(ask->domain), policy, ph_buf_str(&why),
                              ph_worker_wall_ms(worker));
     }

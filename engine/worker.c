@@ -9,6 +9,7 @@
 #include "engine/delivery.h"
 #include "engine/home_site.h"
 #include "engine/revocation.h"
+#include "engine/tlsrpt_send.h"
 #include "engine/worker_ingest.h"
 #include "tls/verify.h"
 
@@ -326,6 +327,7 @@ int ph_worker_open(struct ph_worker *worker, struct ph_buf *error)
     }
     if (result == 0 && worker->index == 0) {
         ph_revocation_open(worker);
+        worker->tlsrpt = ph_tlsrpt_sender_create(worker);
     }
     if (result == 0) {
         result = ph_worker_ingest_open(worker, error);
@@ -371,6 +373,7 @@ void ph_worker_stop(struct ph_worker *worker)
     worker->stop_deadline_ms = ph_worker_now_ms(worker) + worker->config->shutdown_timeout_ms;
     ph_worker_ingest_stop(worker);
     ph_sts_ask_hurry_all(worker);
+    ph_tlsrpt_sender_hurry(worker->tlsrpt);
     ph_revocation_stop(worker);
     HASH_ITER(hh, worker->sites, site, next_site)
     {
@@ -443,6 +446,8 @@ void ph_worker_close(struct ph_worker *worker)
     struct ph_site *next_site;
 
     ph_worker_ingest_close(worker);
+    ph_tlsrpt_sender_destroy(worker->tlsrpt);
+    worker->tlsrpt = NULL;
     if (worker->spool != NULL) {
         void_attempts(worker);
     }

@@ -27,6 +27,7 @@
 #include "tls/session.h"
 
 struct ph_ingest;
+struct ph_tlsrpt_sender;
 struct ph_listening;
 struct ph_revocation_keeper;
 
@@ -136,6 +137,7 @@ struct ph_worker {
     uint64_t storing_count;                                // messages whose group isn't durable yet
     uint64_t asking_count; // lookups and fetches under way for queues
     struct ph_sts_ask_list asks;
+    struct ph_tlsrpt_sender *tlsrpt;   // worker 0
     uint64_t dispatch_count;           // messages under way, here or at a home
     uint64_t dispatch_recipient_count; // their recipients
     struct ph_buf log;                 // lines of the delivery log, handed over once a turn

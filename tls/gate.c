@@ -579,11 +579,12 @@ static bool check_dane(struct judgement *j)
 }
 
 // What is wrong with the certificate by RFC 8461 §4.2: chain and the MX host's name. NULL: nothing.
-static const char *sts_certificate_problem(const struct judgement *j)
+static const char *sts_certificate_problem(const struct judgement *j, enum ph_reason_kind *out_kind)
 {
     const struct ph_chain *chain = j->subject->facts->chain;
     const struct ph_chain_verdict *verdict = j->subject->verdict;
 
+    *out_kind = PH_REASON_CERT_UNTRUSTED_ROOT;
     if (chain == NULL) {
         return "no certificate was shown";
     }
@@ -593,24 +594,34 @@ static const char *sts_certificate_problem(const struct judgement *j)
     PH_CHECK(verdict->trust_id == j->policy->trust_id &&
              memcmp(verdict->chain_hash, chain->hash, PH_SHA256_BYTES) == 0);
     if (verdict->kind != PH_REASON_NONE) {
+        *out_kind = verdict->kind;
         return verdict->detail;
     }
     if ((int64_t)(j->subject->wall_ms / 1000) >= verdict->valid_until_s) {
+        *out_kind = PH_REASON_CERT_EXPIRED;
         return "it has expired";
     }
     if (verdict->revocation == PH_REVOCATION_REVOKED) {
+        *out_kind = PH_REASON_CERT_REVOKED;
         return "it is revoked";
     }
     if (!ph_identity_match(chain, &j->subject->host, 1, PH_TLS_COMMON_NAME_NEVER).matches) {
+        *out_kind = PH_REASON_CERT_NAME_MISMATCH;
         return "it is for other names";
     }
     return NULL;
 }
 
-static bool meets_sts_certificate(struct judgement *j)
+static bool check_sts(struct judgement *j)
 {
-    const char *problem = sts_certificate_problem(j);
+    enum ph_reason_kind unused;
+    const char *problem;
 
+    if (!ph_tls_policy_enforces_sts(j->policy) ||
+        ph_gate_dane_applies(j->policy, j->subject->tlsa)) {
+        return true;
+    }
+    problem = sts_certificate_problem(j, &unused);
     if (problem != NULL) {
         *j->out_reason = ph_reason_make(
             PH_REASON_STS_CERT,
@@ -620,29 +631,31 @@ static bool meets_sts_certificate(struct judgement *j)
     return problem == NULL;
 }
 
-static bool check_sts(struct judgement *j)
+bool ph_gate_meets_dane(const struct ph_tls_policy *policy, const struct ph_gate_subject *subject,
+                        struct ph_reason *out_reason)
 {
-    return !ph_tls_policy_enforces_sts(j->policy) ||
-           ph_gate_dane_applies(j->policy, j->subject->tlsa) || meets_sts_certificate(j);
+    struct judgement j = {.policy = policy,
+                          .subject = subject,
+                          .authenticated_by_dane = authenticated_by_dane(policy, subject),
+                          .out_reason = out_reason};
+
+    return check_dane(&j);
 }
 
 bool ph_gate_meets_sts(const struct ph_tls_policy *policy, const struct ph_gate_subject *subject,
                        struct ph_reason *out_reason)
 {
     struct judgement j = {.policy = policy, .subject = subject, .out_reason = out_reason};
-    bool met = ph_sts_mx_matches(policy->sts, subject->host);
+    enum ph_reason_kind kind = PH_REASON_STS_MX_MISMATCH;
+    const char *problem = "the policy does not name it";
 
-    if (!met) {
-        *out_reason =
-            ph_reason_make(PH_REASON_STS_MX_MISMATCH, "the MTA-STS policy of %s does not name %s",
-                           policy->sts->domain, host_of(&j));
-    } else if (!subject->facts->encrypted) {
-        met = false;
-        *out_reason = ph_reason_make(PH_REASON_TLS_NOT_OFFERED, "%s offers no TLS", host_of(&j));
-    } else {
-        met = meets_sts_certificate(&j);
+    if (ph_sts_mx_matches(policy->sts, subject->host)) {
+        problem = sts_certificate_problem(&j, &kind);
     }
-    return met;
+    if (problem != NULL) {
+        *out_reason = ph_reason_make(kind, "%s: %s", host_of(&j), problem);
+    }
+    return problem == NULL;
 }
 
 // RFC 8689 §4.2.1: the host's name must be vouched for, and the next hop must offer REQUIRETLS, in

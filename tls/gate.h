@@ -47,7 +47,11 @@ PH_MUST_CHECK enum ph_gate_result ph_gate_judge_host(const struct ph_tls_policy 
 bool ph_gate_demands_tls(const struct ph_tls_policy *policy, const struct ph_tlsa *tlsa);
 // Do the host's TLSA records count for this policy? (Then MTA-STS doesn't.)
 bool ph_gate_dane_applies(const struct ph_tls_policy *policy, const struct ph_tlsa *tlsa);
-// Would the session pass the MTA-STS policy, whatever its mode? For reports.
+// Would the session pass the host's TLSA records (which apply)? The MTA-STS policy, whatever its
+// mode? For reports: the reason's kind tells what is wrong with the certificate (cert-expired, …).
+PH_MUST_CHECK bool ph_gate_meets_dane(const struct ph_tls_policy *policy,
+                                      const struct ph_gate_subject *subject,
+                                      struct ph_reason *out_reason);
 PH_MUST_CHECK bool ph_gate_meets_sts(const struct ph_tls_policy *policy,
                                      const struct ph_gate_subject *subject,
                                      struct ph_reason *out_reason);
