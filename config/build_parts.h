@@ -21,6 +21,8 @@ struct ph_value {
     const uint64_t *times; // TIMES, as many as words
 };
 
+struct ph_trust_cache;
+
 struct ph_builder {
     struct ph_config *config;
     struct ph_config_tree tree;
@@ -28,6 +30,8 @@ struct ph_builder {
     struct ph_buf *errors;
     struct ph_buf *warnings;
     unsigned error_count;
+    struct ph_trust_cache *trusts; // config/build_trust's
+    size_t trust_count;
     struct ph_value global[PH_GLOBAL_COUNT];
     struct ph_value transport[PH_TRANSPORT_COUNT];
     struct ph_value resolver[PH_RESOLVER_COUNT];
@@ -56,6 +60,17 @@ void ph_build_keep_trust(struct ph_builder *b, struct ph_trust *take_trust);
 void ph_build_keep_identity(struct ph_builder *b, struct ph_tls_identity *take_identity);
 void ph_build_keep_server(struct ph_builder *b, struct ph_tls_server *take_server);
 
+// What a connector trusts. Values may be NULL: none.
+struct ph_trust_wish {
+    const struct ph_value *anchors;
+    const struct ph_value *intermediates;
+    const struct ph_value *crls;
+    bool fetch;
+    bool clients; // judges clients' certificates
+    bool needed;  // by the configuration: a system without a bundle is an error
+};
+// Lives as long as the snapshot; shared by equal wishes. NULL: reported.
+struct ph_trust *ph_build_trust(struct ph_builder *b, const struct ph_trust_wish *wish);
 // One of our own certificates stands in it: its change is looked for.
 void ph_build_watch(struct ph_builder *b, struct ph_str path);
 // TlsCertificateName: a file, or a name that is looked for in CertificateDir.

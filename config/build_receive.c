@@ -213,6 +213,36 @@ static uint32_t bounded(uint64_t number)
     return number < UINT32_MAX ? (uint32_t)number : UINT32_MAX;
 }
 
+static void build_domain_security(struct ph_builder *b, const struct ph_value *v,
+                                  struct ph_receive_connector *c)
+{
+    const struct ph_value *secure = &v[PH_RECEIVE_DOMAIN_SECURE];
+
+    if (!c->domain_secure_enabled) {
+        return;
+    }
+    c->trust =
+        ph_build_trust(b, &(struct ph_trust_wish){.anchors = &v[PH_RECEIVE_TLS_TRUST_ANCHORS],
+                                                  .crls = &v[PH_RECEIVE_REVOCATION_CRLS],
+                                                  .clients = true,
+                                                  .needed = true});
+    if (c->tls != NULL) {
+        ph_tls_server_request_certificate(c->tls, false);
+    } else if (v[PH_RECEIVE_TLS_CERTIFICATE].text.len == 0) {
+        ph_build_error(b, secure->at, "C20", "DomainSecureEnabled",
+                       "needs a certificate; name one in TlsCertificate");
+    }
+    if (b->config->receive_domain_secure_count == 0) {
+        ph_build_warning(b, secure->at, "W7", "DomainSecureEnabled",
+                         "TLSReceiveDomainSecureList is empty, so nothing is secured; list the "
+                         "partners' domains there");
+    }
+    if (v[PH_RECEIVE_REVOCATION_CRLS].word_count == 0) {
+        ph_build_warning(b, secure->at, "W13", "RevocationCrls",
+                         "no local CRLs: a partner's revoked certificate passes");
+    }
+}
+
 static void build_one(struct ph_builder *b, struct ph_config_block *block,
                       struct ph_receive_connector *c)
 {
@@ -249,6 +279,7 @@ static void build_one(struct ph_builder *b, struct ph_config_block *block,
     build_users(b, &v[PH_RECEIVE_AUTH_FILE], c);
     build_certificate(b, v, c);
     check_mechanisms(b, v, c);
+    build_domain_security(b, v, c);
 }
 
 void ph_build_receive(struct ph_builder *b)

@@ -6,8 +6,6 @@
 #include "config/space.h"
 #include "smtp/address.h"
 
-#define SYSTEM_ANCHORS PH_STR("system")
-
 enum { // TlsAuthLevel's choices: as enum ph_tls_level, then none
     LEVEL_NONE = 3,
 };
@@ -161,149 +159,19 @@ static bool validates(const struct send *s)
            s->c->domain_secure_enabled;
 }
 
-// `block`: what each file holds at least one of.
-static bool append_files(struct send *s, const struct ph_value *value, const char *key,
-                         const char *block, struct ph_buf *out)
+static void build_trust(struct send *s)
 {
-    bool good = true;
+    struct ph_trust *trust = ph_build_trust(
+        s->b, &(struct ph_trust_wish){.anchors = &s->v[PH_SEND_TLS_TRUST_ANCHORS],
+                                      .intermediates = &s->v[PH_SEND_TLS_INTERMEDIATES],
+                                      .crls = &s->v[PH_SEND_REVOCATION_CRLS],
+                                      .fetch = s->v[PH_SEND_REVOCATION_FETCH].boolean,
+                                      .needed = validates(s)});
 
-    for (size_t i = 0; good && i < value->word_count; i++) {
-        struct ph_str text;
-
-        if (ph_str_eq_nocase(value->words[i], SYSTEM_ANCHORS)) {
-            struct ph_buf error = {0};
-
-            good = ph_trust_read_system(out, &error);
-            if (!good && !validates(s)) {
-                // Nothing of the configuration asks for it: what messages and destinations may
-                // ask for (REQUIRETLS, MTA-STS) then fails, rather than the start.
-                good = true;
-            } else if (!good) {
-                ph_build_error(s->b, value->at, "C20", key,
-                               "the system's bundle can't be read (%.*s); install ca-certificates "
-                               "or name a file",
-                               PH_STR_ARG(ph_buf_str(&error)));
-            }
-            ph_buf_deinit(&error);
-        } else {
-            good = ph_build_file(s->b, value, value->words[i], "C20", key, &text, NULL);
-            if (good && ph_str_find(text, ph_str_from(block)) < 0) {
-                ph_build_error(s->b, value->at, "C20", key,
-                               "%.*s holds nothing to go by; name a PEM file with -----%s-----",
-                               PH_STR_ARG(value->words[i]), block);
-                good = false;
-            }
-            if (good) {
-                ph_buf_append(out, text);
-                ph_buf_append_char(out, '\n');
-            }
-        }
-    }
-    return good;
-}
-
-static bool same_words(const struct ph_value *a, const struct ph_value *b)
-{
-    bool same = a->word_count == b->word_count;
-
-    for (size_t i = 0; same && i < a->word_count; i++) {
-        same = ph_str_eq(a->words[i], b->words[i]);
-    }
-    return same;
-}
-
-struct trust_cache {
-    struct ph_value anchors;
-    struct ph_value intermediates;
-    struct ph_value crls;
-    bool fetch;
-    struct ph_trust *trust;
-};
-
-// Connectors that trust the same share it: a bundle is parsed once.
-static struct ph_trust *find_trust(struct trust_cache *cache, size_t count, const struct send *s)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (same_words(&cache[i].anchors, &s->v[PH_SEND_TLS_TRUST_ANCHORS]) &&
-            same_words(&cache[i].intermediates, &s->v[PH_SEND_TLS_INTERMEDIATES]) &&
-            same_words(&cache[i].crls, &s->v[PH_SEND_REVOCATION_CRLS]) &&
-            cache[i].fetch == s->v[PH_SEND_REVOCATION_FETCH].boolean) {
-            return cache[i].trust;
-        }
-    }
-    return NULL;
-}
-
-// Files that are to be read again when they change; each once.
-static void keep_crl_files(struct send *s)
-{
-    const struct ph_value *value = &s->v[PH_SEND_REVOCATION_CRLS];
-    struct ph_config *config = s->b->config;
-    struct ph_str *files =
-        ph_build_alloc(s->b, (config->revocation_file_count + value->word_count) * sizeof(*files));
-    size_t count = config->revocation_file_count;
-
-    if (count > 0) {
-        memcpy(files, config->revocation_files, count * sizeof(*files));
-    }
-    for (size_t i = 0; i < value->word_count; i++) {
-        bool known = false;
-
-        for (size_t j = 0; !known && j < count; j++) {
-            known = ph_str_eq(files[j], value->words[i]);
-        }
-        if (!known) {
-            files[count++] = value->words[i];
-        }
-    }
-    config->revocation_files = files;
-    config->revocation_file_count = count;
-}
-
-static void build_trust(struct send *s, struct trust_cache *cache, size_t *cached)
-{
-    struct ph_buf anchors = {0};
-    struct ph_buf intermediates = {0};
-    struct ph_buf crls = {0};
-    struct ph_buf error = {0};
-    struct ph_trust *trust = find_trust(cache, *cached, s);
-
-    if (trust == NULL &&
-        append_files(s, &s->v[PH_SEND_TLS_TRUST_ANCHORS], "TlsTrustAnchors", "BEGIN CERTIFICATE",
-                     &anchors) &&
-        append_files(s, &s->v[PH_SEND_TLS_INTERMEDIATES], "TlsIntermediates", "BEGIN CERTIFICATE",
-                     &intermediates) &&
-        append_files(s, &s->v[PH_SEND_REVOCATION_CRLS], "RevocationCrls", "BEGIN X509 CRL",
-                     &crls)) {
-        trust = ph_trust_create(
-            &(struct ph_trust_options){.anchors_pem = ph_buf_str(&anchors),
-                                       .intermediates_pem = ph_buf_str(&intermediates),
-                                       .crls_pem = ph_buf_str(&crls),
-                                       .revocation_source = crls.len > 0,
-                                       .revocation_fetch = s->v[PH_SEND_REVOCATION_FETCH].boolean},
-            &error);
-        if (trust == NULL) {
-            ph_build_error(s->b, s->v[PH_SEND_TLS_TRUST_ANCHORS].at, "C20", "TlsTrustAnchors",
-                           "%.*s; name PEM files", PH_STR_ARG(ph_buf_str(&error)));
-        } else {
-            ph_build_keep_trust(s->b, trust);
-            keep_crl_files(s);
-            cache[*cached] = (struct trust_cache){.anchors = s->v[PH_SEND_TLS_TRUST_ANCHORS],
-                                                  .intermediates = s->v[PH_SEND_TLS_INTERMEDIATES],
-                                                  .crls = s->v[PH_SEND_REVOCATION_CRLS],
-                                                  .fetch = s->v[PH_SEND_REVOCATION_FETCH].boolean,
-                                                  .trust = trust};
-            (*cached)++;
-        }
-    }
     if (trust != NULL) {
         s->c->policy.trust = trust;
         s->c->policy.trust_id = ph_trust_id(trust);
     }
-    ph_buf_deinit(&anchors);
-    ph_buf_deinit(&intermediates);
-    ph_buf_deinit(&crls);
-    ph_buf_deinit(&error);
 }
 
 static void build_policy(struct send *s)
@@ -644,7 +512,7 @@ static uint64_t hash_identity(const struct send *s)
     return hash != 0 ? hash : 1;
 }
 
-static void build_one(struct send *s, struct trust_cache *cache, size_t *cached)
+static void build_one(struct send *s)
 {
     static const enum ph_smart_host_auth auths[] = {
         PH_SMART_HOST_AUTH_NONE, PH_SMART_HOST_AUTH_BASIC, PH_SMART_HOST_AUTH_BASIC_REQUIRE_TLS,
@@ -665,6 +533,7 @@ static void build_one(struct send *s, struct trust_cache *cache, size_t *cached)
                        "ExchangeServer isn't possible here; write BasicAuthRequireTLS");
     }
     c->domain_secure_enabled = s->v[PH_SEND_DOMAIN_SECURE].boolean;
+    c->send_organization_headers = s->v[PH_SEND_ORGANIZATION_HEADERS].boolean;
     c->hold_when_disabled = s->v[PH_SEND_HOLD_WHEN_DISABLED].boolean;
     c->tls_reporting = s->v[PH_SEND_TLS_REPORTING].number == 0;
     c->mta_sts = s->v[PH_SEND_MTA_STS_MODE].number == 0;
@@ -689,7 +558,7 @@ static void build_one(struct send *s, struct trust_cache *cache, size_t *cached)
     check_domain_security(s);
     check_routing(s);
     check_codes(s);
-    build_trust(s, cache, cached);
+    build_trust(s);
     c->sending_identity = hash_identity(s);
 }
 
@@ -697,9 +566,7 @@ void ph_build_send(struct ph_builder *b)
 {
     struct ph_send_connector *connectors =
         ph_build_alloc(b, b->tree.block_count * sizeof(*connectors));
-    struct trust_cache *cache = ph_build_alloc(b, b->tree.block_count * sizeof(*cache));
     struct ph_config_position *at = ph_build_alloc(b, b->tree.block_count * sizeof(*at));
-    size_t cached = 0;
     size_t count = 0;
 
     for (size_t i = 1; i < b->tree.block_count; i++) {
@@ -718,7 +585,7 @@ void ph_build_send(struct ph_builder *b)
         }
         send.c->index = count;
         at[count] = send.block->at;
-        build_one(&send, cache, &cached);
+        build_one(&send);
         count++;
     }
     b->config->send_connectors = connectors;

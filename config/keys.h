@@ -77,7 +77,9 @@ enum ph_block_kind {
       "Tls|BasicAuth|BasicAuthRequireTLS|ExternalAuthoritative|None|Integrated|ExchangeServer",    \
       IN_FORCE)                                                                                    \
     X(REQUIRE_TLS, "RequireTLS", BOOL, "false", 0, 0, NULL, IN_FORCE)                              \
-    X(DOMAIN_SECURE, "DomainSecureEnabled", BOOL, "false", 0, 0, NULL, LATER)                      \
+    X(DOMAIN_SECURE, "DomainSecureEnabled", BOOL, "false", 0, 0, NULL, IN_FORCE)                   \
+    X(TLS_TRUST_ANCHORS, "TlsTrustAnchors", LIST, "system", 0, 0, NULL, IN_FORCE)                  \
+    X(REVOCATION_CRLS, "RevocationCrls", LIST, "", 0, 0, NULL, IN_FORCE)                           \
     X(TLS_CERTIFICATE, "TlsCertificate", TEXT, "", 0, 0, NULL, IN_FORCE)                           \
     X(TLS_KEY, "TlsKey", TEXT, "", 0, 0, NULL, IN_FORCE)                                           \
     X(AUTH_FILE, "AuthFile", TEXT, "", 0, 0, NULL, IN_FORCE)                                       \
@@ -165,6 +167,7 @@ enum ph_block_kind {
     X(TLS_REPORTING, "TlsReporting", CHOICE, "on", 0, 0, "on|off", IN_FORCE)                       \
     X(RETRY_TLS, "RetryTls", TIMES, "", 1000, PH_DAYS_MS(20), NULL, IN_FORCE)                      \
     X(ACCEPT_DANE, "AcceptDane", BOOL, "false", 0, 0, NULL, IN_FORCE)                              \
+    X(ORGANIZATION_HEADERS, "SendOrganizationHeaders", BOOL, "false", 0, 0, NULL, IN_FORCE)        \
     X(HOLD_WHEN_DISABLED, "HoldWhenDisabled", BOOL, "false", 0, 0, NULL, IN_FORCE)                 \
     X(ERROR_POLICIES, "ErrorPolicies", BITS, "Default", 0, 0,                                      \
       "Default|DowngradeDnsFailures|DowngradeCustomFailures|UpgradeCustomFailures", IN_FORCE)      \

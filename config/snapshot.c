@@ -69,6 +69,11 @@ static bool listed(const struct ph_str *list, size_t count, struct ph_str domain
     return false;
 }
 
+bool ph_config_receives_secure(const struct ph_config *config, struct ph_str domain)
+{
+    return listed(config->receive_domain_secure, config->receive_domain_secure_count, domain);
+}
+
 struct ph_tls_policy ph_config_policy(const struct ph_config *config,
                                       const struct ph_send_connector *connector,
                                       struct ph_str domain, bool requiretls)

@@ -49,7 +49,9 @@ struct ph_receive_connector {
     size_t remote_ip_range_count;
     unsigned auth_mechanism; // enum ph_auth_mechanism bits
     bool require_tls;
+    // Mail from domains of TLSReceiveDomainSecureList needs mutual TLS here, judged by `trust`.
     bool domain_secure_enabled;
+    struct ph_trust *trust;           // for clients' certificates; NULL where nobody asks
     struct ph_tls_server *tls;        // NULL: STARTTLS isn't offered
     const struct ph_auth_user *users; // of AuthFile, sorted by user
     size_t user_count;
@@ -146,6 +148,8 @@ struct ph_send_connector {
     struct ph_tls_policy policy;
     bool domain_secure_enabled;
     bool hold_when_disabled;
+    // SendOrganizationHeaders: its next hop is ours, and learns who a message was authenticated as.
+    bool send_organization_headers;
     bool requiretls_extension;        // RequireTlsExtension
     bool mta_sts;                     // MtaStsMode
     bool tls_reporting;               // TlsReporting
@@ -288,6 +292,8 @@ void ph_config_release(struct ph_config *config); // NULL accepted
 struct ph_tls_policy ph_config_policy(const struct ph_config *config,
                                       const struct ph_send_connector *connector,
                                       struct ph_str domain, bool requiretls);
+// Is mail from `domain` (A-labels) a partner's, which has to come over mutual TLS?
+bool ph_config_receives_secure(const struct ph_config *config, struct ph_str domain);
 // Before it is shared: all mail goes by this send connector, disabled or not, and nothing is
 // listened on. False: there is none of that name.
 PH_MUST_CHECK bool ph_config_use_only(struct ph_config *config, struct ph_str connector);

@@ -23,6 +23,7 @@ static bool store(struct ph_worker *worker, const struct ph_dispatch *dispatch,
                   struct ph_dsn_options *options)
 {
     const struct ph_envelope *original = &dispatch->content->envelope;
+    struct iovec body = ph_content_beyond_marks(dispatch->content);
     char domain[PH_DOMAIN_BYTES_MAX + 1];
     char id_text[PH_MESSAGE_ID_TEXT_MAX];
     struct ph_address sender;
@@ -40,8 +41,8 @@ static bool store(struct ph_worker *worker, const struct ph_dispatch *dispatch,
     options->from = worker->config->postmaster;
     options->wall_ms = ph_worker_wall_ms(worker);
     options->envelope = original;
-    options->body = dispatch->content->body;
-    options->body_count = dispatch->content->body_count;
+    options->body = &body;
+    options->body_count = 1;
     ph_dsn_build(options, &content);
     result = ph_storing_begin(
         worker,

@@ -213,13 +213,16 @@ static void prepared(struct ph_dispatch *dispatch)
     if (queue->waived_until_ms > ph_worker_wall_ms(queue->worker)) {
         ph_tls_policy_waive_destination(&dispatch->own_policy);
     }
+    dispatch->body = queue->connector != NULL && queue->connector->send_organization_headers
+                         ? content->body[0]
+                         : ph_content_beyond_marks(content);
     dispatch->transaction = (struct ph_client_transaction){
         .envelope = &content->envelope,
         .recipients = dispatch->recipients,
         .recipient_count = dispatch->recipient_count,
-        .body = content->body,
-        .body_count = content->body_count,
-        .body_len = content->body_len,
+        .body = &dispatch->body,
+        .body_count = 1,
+        .body_len = dispatch->body.iov_len,
         .owner = dispatch,
     };
     if (dispatch->purpose != PH_DISPATCH_DELIVER) {

@@ -118,6 +118,7 @@ struct ph_dispatch {
     bool reused_session; // it wasn't the session's first
     bool peer_dsn;       // the next hop took over the duty to notify of success (RFC 3461 §5.2.2)
 
+    struct iovec body; // of the content, as far as it goes out
     struct ph_client_transaction transaction;
     uint32_t recipient_count;
     uint32_t *slots; // the origin's recipient indices

@@ -9,7 +9,11 @@
 #include "base/date.h"
 #include "engine/storing.h"
 #include "engine/worker_ingest.h"
+#include "queue/content.h"
+#include "smtp/address.h"
 #include "smtp/server.h"
+#include "tls/partner.h"
+#include "tls/verify.h"
 
 #define PH_INGEST_READ_BYTES_MAX ((size_t)128 << 10) // plaintext taken from TLS at a time; ours
 // Who hides which users exist answers in the same time: this hash is of nobody's password.
@@ -44,6 +48,7 @@ struct ph_ingest {
     struct ph_timer timer;
     uint64_t opened_ms;
     struct ph_password_op password;
+    char partner[PH_DOMAIN_BYTES_MAX + 1]; // Domain Security: who this message comes from; or empty
     // The message under way.
     uint64_t message_id;
     struct ph_spool_writer *writer; // of a large one
@@ -86,6 +91,36 @@ static void begin_tls(struct ph_ingest *i)
 {
     i->tls = ph_tls_session_accept(i->connector->tls, ph_worker_next_session_id(i->worker));
     i->handshaking = true;
+    if (i->connector->domain_secure_enabled) {
+        ph_tls_session_keep_chain(i->tls, i->worker->tls);
+    }
+}
+
+// Domain Security: mail from a listed domain comes by a session that proved to be that partner's.
+static bool judge_sender(void *owner, struct ph_str domain, struct ph_reason *out_reason)
+{
+    struct ph_ingest *i = owner;
+    struct ph_tls_facts plain = ph_tls_facts_plaintext(1, i->connector->tls != NULL);
+    struct ph_partner_subject subject = {
+        .facts = i->tls != NULL ? ph_tls_session_facts(i->tls) : &plain,
+        .domain = domain,
+        .wall_ms = ph_worker_wall_ms(i->worker),
+    };
+
+    i->partner[0] = '\0';
+    if (!i->connector->domain_secure_enabled || !ph_config_receives_secure(i->config, domain)) {
+        return true;
+    }
+    if (subject.facts->chain != NULL) {
+        subject.verdict = ph_verify_chain(i->worker->tls, subject.facts->chain, i->connector->trust,
+                                          subject.wall_ms);
+    }
+    if (!ph_partner_judge(&subject, out_reason)) {
+        PH_COUNT(i->worker, partners_refused, 1);
+        return false;
+    }
+    ph_str_copy(i->partner, sizeof(i->partner), domain);
+    return true;
 }
 
 void ph_ingest_accept(struct ph_worker *worker, struct ph_socket *socket, struct ph_config *config,
@@ -123,6 +158,7 @@ void ph_ingest_accept(struct ph_worker *worker, struct ph_socket *socket, struct
         .recipients_max = connector->max_recipients_per_message,
         .protocol_errors_max = connector->max_protocol_errors,
         .hops_max = connector->max_hop_count,
+        .judge_sender = connector->domain_secure_enabled ? judge_sender : NULL,
         .trace = write_trace,
         .owner = i,
     });
@@ -134,6 +170,11 @@ void ph_ingest_accept(struct ph_worker *worker, struct ph_socket *socket, struct
         begin_tls(i);
     }
     flush(i);
+}
+
+bool ph_ingest_judges_partners(const struct ph_ingest *i)
+{
+    return i->connector->domain_secure_enabled;
 }
 
 struct ph_ingest *ph_ingest_next(const struct ph_ingest *i)
@@ -167,6 +208,13 @@ static void write_trace(void *owner, struct ph_server *server, struct ph_buf *ou
 
     i->message_id = message_id;
     i->message_whole = false;
+    if (i->partner[0] != '\0') {
+        // Nobody else can have written these: they are taken from no client.
+        ph_buf_printf(out,
+                      PH_CONTENT_MARK "AuthAs: Partner\r\n" PH_CONTENT_MARK
+                                      "AuthDomain: %s\r\n" PH_CONTENT_MARK "AuthSource: %.*s\r\n",
+                      i->partner, PH_STR_ARG(i->connector->fqdn));
+    }
     for (size_t n = 0; n < PH_ARRAY_LEN(parts); n++) {
         ph_buf_append(out, parts[n]);
     }

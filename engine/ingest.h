@@ -12,6 +12,7 @@ struct ph_ingest; // opaque: ends by itself
 void ph_ingest_accept(struct ph_worker *worker, struct ph_socket *take_socket,
                       struct ph_config *config, const struct ph_receive_connector *connector,
                       bool implicit_tls, const struct ph_endpoint *peer);
+bool ph_ingest_judges_partners(const struct ph_ingest *ingest); // Domain Security
 // 421 as soon as no message is under way.
 void ph_ingest_stop(struct ph_ingest *ingest);
 void ph_ingest_abort(struct ph_ingest *ingest); // at once

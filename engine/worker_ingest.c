@@ -229,7 +229,16 @@ void ph_worker_ingest_reconfigure(struct ph_worker *worker)
     struct ph_listening *next;
     const struct ph_receive_connector *unused;
     struct ph_buf error = {0};
+    struct ph_ingest *ingest;
+    struct ph_ingest *next_ingest;
 
+    // A partner's session is judged by the trust and the lists it began under: it begins again.
+    for (ingest = TAILQ_FIRST(&worker->ingests); ingest != NULL; ingest = next_ingest) {
+        next_ingest = ph_ingest_next(ingest);
+        if (ph_ingest_judges_partners(ingest)) {
+            ph_ingest_stop(ingest);
+        }
+    }
     if (worker->index != 0) {
         return;
     }

@@ -7,6 +7,8 @@
 
 #include "smtp/envelope.h"
 
+#define PH_CONTENT_MARK "X-MS-Exchange-Organization-"
+
 // Fresh from ingest, or read back. Immutable; the references are atomic, since a home worker may
 // hold another's.
 struct ph_content {
@@ -17,6 +19,10 @@ struct ph_content {
     int body_count;
     uint64_t body_len;
 };
+
+// The content without the marks in front of it, which say within an organization who a message was
+// authenticated as (X-MS-Exchange-Organization-*, put there by ourselves alone): what others get.
+struct iovec ph_content_beyond_marks(const struct ph_content *content);
 
 // With one reference, the caller's.
 void ph_content_init(struct ph_content *content, void (*destroy)(struct ph_content *content));

@@ -41,19 +41,80 @@ static void end_field(struct ph_body *body)
     body->field_len = 0;
 }
 
-static void put(struct ph_body *body, struct ph_buf *out, const char *data, size_t len)
+static void append(struct ph_body *body, struct ph_buf *out, const char *data, size_t len)
 {
-    note_header(body, data, len);
     ph_buf_append_bytes(out, data, len);
     body->size += len;
 }
 
+// Is the line's front one of those names, the beginning of one, or neither?
+static void decide(struct ph_body *body)
+{
+    static const struct ph_str names[] = {PH_STR("X-MS-Exchange-Organization-"),
+                                          PH_STR("X-MS-Exchange-Forest-")};
+    struct ph_str held = {.data = body->held, .len = body->held_len};
+    bool possible = false;
+
+    if (held.data[0] == ' ' || held.data[0] == '\t') {
+        body->fate = body->dropping ? PH_BODY_FIELD_DROPPED : PH_BODY_FIELD_KEPT;
+        return;
+    }
+    for (size_t i = 0; i < PH_ARRAY_LEN(names); i++) {
+        if (ph_str_starts_nocase(held, names[i])) {
+            body->fate = PH_BODY_FIELD_DROPPED;
+            body->dropped_count++;
+        }
+        possible |= ph_str_starts_nocase(names[i], held);
+    }
+    if (body->fate == PH_BODY_FIELD_OPEN && !possible) {
+        body->fate = PH_BODY_FIELD_KEPT;
+    }
+    body->dropping = body->fate == PH_BODY_FIELD_DROPPED;
+}
+
+static void let_go(struct ph_body *body, struct ph_buf *out)
+{
+    if (body->fate != PH_BODY_FIELD_DROPPED) {
+        append(body, out, body->held, body->held_len);
+    }
+    body->held_len = 0;
+}
+
+static void put_header(struct ph_body *body, struct ph_buf *out, const char *data, size_t len)
+{
+    while (len > 0 && body->fate == PH_BODY_FIELD_OPEN) {
+        body->held[body->held_len++] = *data++;
+        len--;
+        decide(body);
+    }
+    if (body->fate != PH_BODY_FIELD_OPEN) {
+        let_go(body, out);
+    }
+    if (body->fate == PH_BODY_FIELD_KEPT) {
+        append(body, out, data, len);
+    }
+}
+
+static void put(struct ph_body *body, struct ph_buf *out, const char *data, size_t len)
+{
+    note_header(body, data, len);
+    if (body->header_over) {
+        append(body, out, data, len);
+    } else {
+        put_header(body, out, data, len);
+    }
+}
+
 static void end_line(struct ph_body *body, struct ph_buf *out)
 {
+    let_go(body, out);
+    if (body->fate != PH_BODY_FIELD_DROPPED) {
+        append(body, out, "\r\n", 2);
+    }
+    body->dropping = body->fate == PH_BODY_FIELD_DROPPED;
+    body->fate = PH_BODY_FIELD_OPEN;
     end_field(body);
     body->state = PH_BODY_LINE_START;
-    ph_buf_append_bytes(out, "\r\n", 2);
-    body->size += 2;
 }
 
 static void found_bare(struct ph_body *body, struct ph_buf *out, char byte)

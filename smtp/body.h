@@ -35,6 +35,17 @@ struct ph_body {
     bool tls_optional;
     char field[24]; // the front of the line, lower case
     uint8_t field_len;
+    // The border: what an organization says to itself (X-MS-Exchange-Organization-*, -Forest-*)
+    // isn't taken from others. A line's front is held until it is known what it is.
+    enum {
+        PH_BODY_FIELD_OPEN,
+        PH_BODY_FIELD_KEPT,
+        PH_BODY_FIELD_DROPPED,
+    } fate;
+    bool dropping; // the field that a folded line goes on with was dropped
+    char held[32];
+    uint8_t held_len;
+    uint32_t dropped_count;
 };
 
 void ph_body_init(struct ph_body *body, enum ph_body_mode mode, bool normalize);

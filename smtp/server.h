@@ -43,6 +43,9 @@ struct ph_server_options {
     uint32_t recipients_max;
     uint32_t protocol_errors_max;
     uint32_t hops_max;
+    // May mail from this domain (A-labels) come by this session? The reason is the reply. NULL: all
+    // may.
+    bool (*judge_sender)(void *owner, struct ph_str domain, struct ph_reason *out_reason);
     // The Received field for the message that begins (with CRLF), appended to `out`.
     void (*trace)(void *owner, struct ph_server *server, struct ph_buf *out);
     void *owner;

@@ -132,6 +132,22 @@ static struct ph_str domain_of(struct ph_str address)
     return at >= 0 ? ph_str_after(address, (size_t)at + 1) : PH_STR_NONE;
 }
 
+// False: it was answered.
+static bool sender_allowed(struct ph_server *server, const struct ph_address *address)
+{
+    char domain[PH_DOMAIN_BYTES_MAX + 1];
+    char status[PH_STATUS_TEXT_MAX];
+    struct ph_reason reason;
+
+    if (server->options.judge_sender == NULL || address->text.len == 0 ||
+        !ph_domain_normalize(address->domain, domain) ||
+        server->options.judge_sender(server->options.owner, ph_str_from(domain), &reason)) {
+        return true;
+    }
+    ph_server_reply(server, reason.code, ph_status_format(reason.status, status), reason.sentence);
+    return false;
+}
+
 void ph_server_mail(struct ph_server *server, struct ph_str rest)
 {
     struct ph_address address;
@@ -156,6 +172,10 @@ void ph_server_mail(struct ph_server *server, struct ph_str rest)
     if (address.utf8 && !server->envelope.smtputf8) {
         ph_server_reset_envelope(server);
         ph_server_reply_error(server, 553, "5.6.7", "such an address needs SMTPUTF8");
+        return;
+    }
+    if (!sender_allowed(server, &address)) {
+        ph_server_reset_envelope(server);
         return;
     }
     server->envelope.reverse_path = keep(server, address.text);

@@ -259,14 +259,17 @@ static void fail_verification(struct search *search, X509_STORE_CTX *context)
 }
 
 // Absent extensions allow everything: then all bits are set.
-static const char *usage_problem(X509 *x509, size_t depth)
+static const char *usage_problem(X509 *x509, size_t depth, bool client)
 {
     const uint32_t tls_bits =
         X509v3_KU_DIGITAL_SIGNATURE | X509v3_KU_KEY_ENCIPHERMENT | X509v3_KU_KEY_AGREEMENT;
     const char *problem = NULL;
 
-    if ((X509_get_extended_key_usage(x509) & (XKU_SSL_SERVER | XKU_ANYEKU)) == 0) {
-        problem = "is not for TLS servers (its extended key usage lacks serverAuth)";
+    uint32_t wanted = (client ? XKU_SSL_CLIENT : XKU_SSL_SERVER) | XKU_ANYEKU;
+
+    if ((X509_get_extended_key_usage(x509) & wanted) == 0) {
+        problem = client ? "is not for TLS clients (its extended key usage lacks clientAuth)"
+                         : "is not for TLS servers (its extended key usage lacks serverAuth)";
     } else if (depth == 0 && (X509_get_key_usage(x509) & tls_bits) == 0) {
         problem = "is not for TLS (its key usage allows neither signing nor key exchange)";
     }
@@ -283,7 +286,8 @@ static bool policy_holds(struct search *search, const STACK_OF(X509) * chain)
         X509 *x509 = sk_X509_value(chain, i);
         bool anchor = i + 1 == count;
         const char *weakness = ph_algorithm_key_weakness(x509);
-        const char *problem = anchor && i > 0 ? NULL : usage_problem(x509, i);
+        const char *problem =
+            anchor && i > 0 ? NULL : usage_problem(x509, i, search->request->trust->clients);
         char what[128];
 
         if (weakness == NULL && !anchor) {

@@ -124,6 +124,11 @@ struct ph_tls_session *ph_tls_session_accept(const struct ph_tls_server *server,
     return session;
 }
 
+void ph_tls_session_keep_chain(struct ph_tls_session *session, struct ph_tls_context *context)
+{
+    session->context = context;
+}
+
 void ph_tls_session_destroy(struct ph_tls_session *session)
 {
     if (session != NULL) {

@@ -62,6 +62,9 @@ struct ph_tls_session *ph_tls_session_connect(struct ph_tls_context *context,
                                               const struct ph_tls_client_options *options);
 struct ph_tls_session *ph_tls_session_accept(const struct ph_tls_server *server,
                                              uint64_t session_id);
+// On the receive side, before the handshake: the client's certificate, where one was asked for and
+// shown, becomes a fact.
+void ph_tls_session_keep_chain(struct ph_tls_session *session, struct ph_tls_context *context);
 void ph_tls_session_destroy(struct ph_tls_session *session); // NULL accepted
 
 enum ph_tls_result {

@@ -42,6 +42,7 @@ struct ph_trust *ph_trust_create(const struct ph_trust_options *options, struct 
 {
     struct ph_trust *trust = ph_trust_create_empty();
 
+    trust->clients = options->clients;
     trust->revocation_source = options->revocation_source || options->revocation_fetch;
     trust->revocation_fetch = options->revocation_fetch;
     if (!read_blocks(trust, options->anchors_pem, "trust anchor", false, take_anchor, error) ||

@@ -16,6 +16,7 @@ struct ph_trust_options {
     struct ph_str intermediates_pem; // PEM text of untrusted ones that may complete a chain
     struct ph_str crls_pem;          // PEM (or concatenated PEM) of CRLs
     bool revocation_source;          // a source is configured: unknown is then UNKNOWN
+    bool clients;                    // for certificates of clients (clientAuth), not of servers
     bool revocation_fetch;           // CRLs are fetched by distribution point: a source too
 };
 

@@ -28,6 +28,7 @@ struct ph_trust {
     struct ph_crl **loading; // CRLs, while it is made
     size_t loading_count;
     struct ph_crls *crls; // what it was made with; others come with the question
+    bool clients;
     bool revocation_source;
     bool revocation_fetch;
 };

@@ -1,4 +1,6 @@
-// Covers: config/build config/build_send config/build_receive config/build_rules config/keys
+// Covers: config/build config/build_send config/build_receive config/build_rules
+// Covers: config/build_trust config/keys
+//
 // Each error and each warning of the configuration: a text that has it, and its neighbour that
 // hasn't.
 #include <criterion/criterion.h>
@@ -169,7 +171,9 @@ static const struct {
     {"C28", RECEIVE("AuthMechanism = {None} RequireTLS = true TlsCertificate = \"/good.pem\""),
      "2: C28 RequireTLS", RECEIVE("RequireTLS = true TlsCertificate = \"/good.pem\"")},
     {"C28", RECEIVE("AuthMechanism = {None} DomainSecureEnabled = true"),
-     "2: C28 DomainSecureEnabled", RECEIVE("AuthMechanism = {Tls} DomainSecureEnabled = true")},
+     "2: C28 DomainSecureEnabled",
+     RECEIVE("AuthMechanism = {Tls} DomainSecureEnabled = true TlsCertificate = \"/good.pem\" "
+             "TlsTrustAnchors = {\"/root.pem\"}")},
     {"C29", SEND("DomainSecureEnabled = true FrontendProxyEnabled = true"),
      "3: C29 FrontendProxyEnabled", SEND("FrontendProxyEnabled = true")},
 

@@ -184,6 +184,51 @@ Test(body, tls_required)
     }
 }
 
+// What an organization says to itself comes from nobody else; folded lines go with their field.
+Test(body, the_border)
+{
+    static const struct {
+        const char *in;
+        const char *out;
+        unsigned dropped;
+    } rows[] = {
+        {"A: 1\r\nX-MS-Exchange-Organization-AuthAs: Internal\r\nB: 2\r\n\r\nx\r\n",
+         "A: 1\r\nB: 2\r\n\r\nx\r\n", 1},
+        {"x-ms-exchange-FOREST-a: 1\r\n\t2\r\n 3\r\nB: 4\r\n 5\r\n\r\n", "B: 4\r\n 5\r\n\r\n", 1},
+        {"X-MS-Exchange-Organization-: 1\r\n\r\n", "\r\n", 1},
+        {"X-MS-Exchange-Organizations: 1\r\nX-MS\r\nX-MS-Exchange-Forest: 2\r\n\r\n",
+         "X-MS-Exchange-Organizations: 1\r\nX-MS\r\nX-MS-Exchange-Forest: 2\r\n\r\n", 0},
+        {"A: 1\r\n\r\nX-MS-Exchange-Organization-AuthAs: in the text\r\n",
+         "A: 1\r\n\r\nX-MS-Exchange-Organization-AuthAs: in the text\r\n", 0},
+        {"X-MS-Exchange-Organization-A: 1\r\nX-MS-Exchange-Organization-B: 2\r\nX\r\n", "X\r\n", 2},
+        {" X-MS-Exchange-Organization-A: folded before any field\r\n\r\n",
+         " X-MS-Exchange-Organization-A: folded before any field\r\n\r\n", 0},
+    };
+
+    for (size_t i = 0; i < PH_ARRAY_LEN(rows); i++) {
+        for (size_t step = 1; step < 60; step += 7) {
+            struct ph_body body;
+            struct ph_buf content = {0};
+            struct ph_str rest = ph_str_from(rows[i].in);
+
+            ph_body_init(&body, PH_BODY_BDAT, false);
+            while (rest.len > 0) {
+                struct ph_str part = ph_str_first(rest, step);
+                size_t len = part.len;
+
+                ph_body_feed(&body, &part, &content);
+                rest = ph_str_after(rest, len);
+            }
+            ph_body_finish(&body, &content);
+            cr_expect(ph_str_eq(ph_buf_str(&content), ph_str_from(rows[i].out)),
+                      "row %zu in steps of %zu: %s", i, step, ph_buf_cstr(&content));
+            cr_expect_eq(body.size, content.len);
+            cr_expect_eq(body.dropped_count, rows[i].dropped);
+            ph_buf_deinit(&content);
+        }
+    }
+}
+
 Test(address, paths)
 {
     static const struct {
