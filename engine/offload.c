@@ -99,10 +99,11 @@ void ph_offload_sink_put(struct ph_offload_sink *sink, struct ph_offload_job *jo
     first = STAILQ_EMPTY(&sink->done);
     STAILQ_INSERT_TAIL(&sink->done, job, link);
     __atomic_store_n(&sink->filled, true, __ATOMIC_RELEASE);
-    pthread_mutex_unlock(&sink->lock);
+    // Under the lock: once the job was taken its world may come to its end.
     if (first) {
         ph_io_wake(sink->io);
     }
+    pthread_mutex_unlock(&sink->lock);
 }
 
 void ph_offload_sink_drain(struct ph_offload_sink *sink)
