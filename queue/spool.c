@@ -578,7 +578,9 @@ static char *assemble(struct ph_spool *spool, struct ph_spool_group *group,
     }
     start = group->memory + group->reserve - padded;
     meta = start + PH_GROUP_HEAD_BYTES;
-    memcpy(meta, group->meta.data, group->meta.len);
+    if (group->meta.len > 0) { // a group of extents alone has none
+        memcpy(meta, group->meta.data, group->meta.len);
+    }
     memset(meta + group->meta.len, 0, head.gap);
     ph_records_seal(meta, group->meta.len, seed, (uint32_t)(at + padded));
     ph_group_encode(&head, (struct ph_str){.data = meta, .len = group->meta.len}, seed, start);
