@@ -11,14 +11,20 @@ void ph_store_init(struct ph_store *store)
     *store = (struct ph_store){.message_free = PH_INDEX_NONE, .recipient_free = PH_INDEX_NONE};
 }
 
+void ph_store_drop_contents(struct ph_store *store)
+{
+    for (uint32_t i = 0; i < store->message_used; i++) {
+        ph_content_release(store->messages[i].content);
+        store->messages[i].content = NULL;
+    }
+}
+
 void ph_store_deinit(struct ph_store *store)
 {
     if (store == NULL) {
         return;
     }
-    for (uint32_t i = 0; i < store->message_used; i++) {
-        ph_content_release(store->messages[i].content);
-    }
+    ph_store_drop_contents(store);
     free(store->messages);
     free(store->recipients);
     free(store->heap);

@@ -70,6 +70,8 @@ struct ph_store {
 
 void ph_store_init(struct ph_store *store);
 void ph_store_deinit(struct ph_store *store);
+// What fresh messages hold of their spool goes back, before that is closed.
+void ph_store_drop_contents(struct ph_store *store);
 
 // PH_INDEX_NONE when memory is short. All recipients start in place UNROUTED, linked in order.
 PH_MUST_CHECK uint32_t ph_store_add(struct ph_store *store, uint32_t recipient_count);

@@ -55,6 +55,33 @@ Test(message, slots_are_used_again)
     ph_store_deinit(&store);
 }
 
+static unsigned destroyed;
+
+static void count_destroyed(struct ph_content *content)
+{
+    (void)content;
+    destroyed++;
+}
+
+Test(message, contents_go_once_and_the_messages_stay)
+{
+    struct ph_content content;
+    struct ph_store store;
+    uint32_t message;
+
+    ph_store_init(&store);
+    ph_content_init(&content, count_destroyed);
+    message = ph_store_add(&store, 1);
+    ph_store_message(&store, message)->content = &content;
+    ph_store_drop_contents(&store);
+    cr_assert_eq(destroyed, 1);
+    cr_assert_null(ph_store_message(&store, message)->content);
+    cr_assert_eq(store.message_count, 1);
+    finish(&store, message);
+    ph_store_deinit(&store);
+    cr_assert_eq(destroyed, 1);
+}
+
 // Against a sorted oracle: whatever is added and taken out, what is due comes in order of time.
 Test(message, the_heap_gives_the_earliest_first)
 {
