@@ -239,7 +239,7 @@ static void finish(struct ph_offload_job *offload_job)
         ph_str_copy(job->url, sizeof(job->url), ph_str_from(job->location));
         job->location[0] = '\0';
         job->content_type[0] = '\0';
-        ph_buf_clear(&job->body);
+        ph_buf_deinit(&job->body);
         if (was_https && !ph_str_starts_nocase(ph_str_from(job->url), PH_STR("https:"))) {
             refuse(job, PH_FETCH_REFUSED, "it redirects from https to something else");
         } else {
