@@ -1,4 +1,5 @@
 // `posthaste verify`: the verifier alone, on files.
+#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -8,7 +9,9 @@
 
 #include "base/json.h"
 #include "cli/cli.h"
+#include "dns/tlsa.h"
 #include "tls/chain.h"
+#include "tls/dane.h"
 #include "tls/identity.h"
 #include "tls/path.h"
 #include "tls/verify.h"
@@ -37,6 +40,7 @@ struct request {
     struct ph_buf leaf;
     struct ph_buf crls;
     struct ph_buf staple;
+    struct ph_buf tlsa; // as a DNS answer: {u16 length, rdata}…
 };
 
 enum verdict {
@@ -51,17 +55,22 @@ struct answer {
     char detail[PH_REASON_SENTENCE_MAX];
     char matched_name[PH_CERT_TEXT_MAX];
     struct ph_chain_verdict chain;
+    const char *dane; // NULL: not asked
     uint64_t cpu_us;
 };
 
 static const char usage[] =
     "usage: posthaste verify --trust FILE --leaf FILE [--untrusted FILE] [--name HOST]\n"
     "       [--name-kind dns|ip] [--time EPOCH] [--crl FILE]… [--ocsp FILE.der]\n"
-    "       [--revocation off|soft|require|require-leaf] [--max-depth N] [--json]\n"
+    "       [--revocation off|soft|require|require-leaf] [--tlsa \"U S M HEX\"]…\n"
+    "       [--max-depth N] [--json]\n"
     "\n"
     "Verifies one certificate offline, as delivery would. FILEs are PEM; the leaf is the first\n"
-    "certificate of its file, further ones there are as if sent along. Exit: 0 accept, 1 reject,\n"
-    "2 can't be decided (delivery would defer).\n";
+    "certificate of its file, further ones there are as if sent along. TLSA records that are "
+    "usable\n"
+    "for SMTP (RFC 7672) decide in the place of the trust store. Exit: 0 accept, 1 reject, 2 "
+    "can't\n"
+    "be decided (delivery would defer).\n";
 
 // --- the command line ---
 
@@ -118,6 +127,40 @@ static bool read_mode(const char *text, enum revocation_mode *out)
     return false;
 }
 
+// "3 1 1 ab12…": usage, selector, matching type, data in hexadecimal, blanks allowed in it.
+static bool read_tlsa(struct ph_buf *out, const char *text)
+{
+    uint8_t rdata[2 + 3 + PH_TLSA_DATA_BYTES_MAX];
+    size_t at = 2;
+    char *end = NULL;
+
+    for (int field = 0; field < 3; field++) {
+        unsigned long number = strtoul(text, &end, 10);
+
+        if (end == text || number > 255 || *end != ' ') {
+            return false;
+        }
+        rdata[at++] = (uint8_t)number;
+        text = end;
+    }
+    while (*text != '\0') {
+        unsigned byte;
+
+        if (*text == ' ') {
+            text++;
+        } else if (at == sizeof(rdata) || !isxdigit((unsigned char)text[0]) ||
+                   !isxdigit((unsigned char)text[1]) || sscanf(text, "%2x", &byte) != 1) {
+            return false;
+        } else {
+            rdata[at++] = (uint8_t)byte;
+            text += 2;
+        }
+    }
+    rdata[0] = (uint8_t)((at - 2) >> 8);
+    rdata[1] = (uint8_t)(at - 2);
+    return at > 5 && ph_buf_append_bytes(out, rdata, at);
+}
+
 static bool read_option(struct request *r, const char *option, const char *value, int *exit_code)
 {
     bool good = true;
@@ -147,6 +190,10 @@ static bool read_option(struct request *r, const char *option, const char *value
     } else if (strcmp(option, "--max-depth") == 0) {
         if (!ph_str_to_u64(ph_str_from(value), &r->intermediates_max)) {
             good = usage_error(option, value, "write a number of intermediates", exit_code);
+        }
+    } else if (strcmp(option, "--tlsa") == 0) {
+        if (!read_tlsa(&r->tlsa, value)) {
+            good = usage_error(option, value, "write for example \"3 1 1 HEX\"", exit_code);
         }
     } else if (strcmp(option, "--revocation") == 0) {
         if (!read_mode(value, &r->revocation)) {
@@ -185,7 +232,7 @@ static bool read_options(struct request *r, int argc, char **argv, int *exit_cod
             i++;
         }
     }
-    if (good && (r->trust.len == 0 || r->leaf_file == NULL)) {
+    if (good && ((r->trust.len == 0 && r->tlsa.len == 0) || r->leaf_file == NULL)) {
         fprintf(stderr, "posthaste: --trust and --leaf are needed\n%s", usage);
         *exit_code = PH_EXIT_USAGE;
         good = false;
@@ -220,11 +267,16 @@ static void refuse(struct answer *answer, enum verdict verdict, enum ph_reason_k
     ph_str_copy(answer->detail, sizeof(answer->detail), ph_str_from(detail));
 }
 
+// What was asked of: the leaf, or all below the root.
+static enum ph_revocation asked_revocation(const struct request *r, const struct answer *answer)
+{
+    return r->revocation == REVOCATION_REQUIRE_LEAF ? answer->chain.revocation_leaf
+                                                    : answer->chain.revocation;
+}
+
 static void judge_revocation(const struct request *r, struct answer *answer)
 {
-    enum ph_revocation status = r->revocation == REVOCATION_REQUIRE_LEAF
-                                    ? answer->chain.revocation_leaf
-                                    : answer->chain.revocation;
+    enum ph_revocation status = asked_revocation(r, answer);
     bool required = r->revocation == REVOCATION_REQUIRE || r->revocation == REVOCATION_REQUIRE_LEAF;
 
     if (required && status != PH_REVOCATION_GOOD) {
@@ -262,12 +314,71 @@ static void judge_name(const struct request *r, const struct ph_chain *chain, st
     }
 }
 
+// RFC 7672: usage 3 is about this very certificate or key, whatever its names and dates; usage 2
+// about an authority, below which names and dates count.
+static void judge_dane(const struct request *r, const struct ph_chain *chain,
+                       const struct ph_tlsa *tlsa, struct answer *answer)
+{
+    struct ph_dane_verdict dane;
+
+    ph_dane_verify(chain, tlsa, r->time_s * 1000, &dane);
+    switch (dane.match) {
+    case PH_DANE_NO_MATCH:
+        answer->dane = "mismatch";
+        refuse(answer, VERDICT_REJECT, PH_REASON_DANE_MISMATCH, dane.detail);
+        break;
+    case PH_DANE_MATCH_STALE:
+        answer->dane = "expired";
+        refuse(answer, VERDICT_REJECT, PH_REASON_DANE_EXPIRED, dane.detail);
+        break;
+    case PH_DANE_MATCH_TA:
+        answer->dane = "match-authority";
+        if (r->name != NULL) {
+            judge_name(r, chain, answer);
+        }
+        if (answer->verdict == VERDICT_REJECT) {
+            answer->reason = PH_REASON_DANE_HOST_MISMATCH;
+        }
+        break;
+    case PH_DANE_MATCH_EE:
+        answer->dane = "match-certificate";
+        break;
+    }
+}
+
+// True: usable records have decided.
+static bool decided_by_dane(const struct request *r, const struct ph_chain *chain,
+                            struct answer *answer)
+{
+    struct ph_resolve_op records = {
+        .rrtype = PH_RRTYPE_TLSA, .status = PH_RESOLVE_OK, .secure = true, .rdata = r->tlsa};
+    struct ph_tlsa tlsa = {0};
+    struct ph_reason unused;
+    bool usable;
+
+    if (r->tlsa.len == 0) {
+        return false;
+    }
+    ph_tlsa_read(&records, r->name != NULL ? r->name : "", &tlsa, &unused);
+    usable = tlsa.status == PH_TLSA_USABLE;
+    if (usable) {
+        judge_dane(r, chain, &tlsa, answer);
+    } else {
+        answer->dane = "unusable"; // TLS is a must then, authentication impossible
+    }
+    ph_tlsa_deinit(&tlsa);
+    return usable;
+}
+
 static void judge(const struct request *r, struct ph_tls_context *context, struct ph_trust *trust,
                   const struct ph_chain *chain, struct answer *answer)
 {
     answer->chain = *ph_verify_chain(context, chain, trust, r->time_s * 1000);
     answer->verdict = VERDICT_ACCEPT;
     answer->reason = PH_REASON_NONE;
+    if (decided_by_dane(r, chain, answer) || (r->trust.len == 0 && r->tlsa.len > 0)) {
+        return;
+    }
     if (answer->chain.kind != PH_REASON_NONE) {
         refuse(answer, VERDICT_REJECT, answer->chain.kind, answer->chain.detail);
     }
@@ -290,11 +401,14 @@ static const char *verdict_name(enum verdict verdict)
 
 static const char *revocation_text(const struct request *r, const struct answer *answer)
 {
-    return r->revocation == REVOCATION_OFF || answer->chain.kind != PH_REASON_NONE
-               ? ph_revocation_name(answer->chain.kind == PH_REASON_CERT_REVOKED
-                                        ? PH_REVOCATION_REVOKED
-                                        : PH_REVOCATION_NOT_CHECKED)
-               : ph_revocation_name(answer->chain.revocation);
+    enum ph_revocation status = PH_REVOCATION_NOT_CHECKED;
+
+    if (answer->chain.kind == PH_REASON_CERT_REVOKED) {
+        status = PH_REVOCATION_REVOKED;
+    } else if (answer->chain.kind == PH_REASON_NONE && r->revocation != REVOCATION_OFF) {
+        status = asked_revocation(r, answer);
+    }
+    return ph_revocation_name(status);
 }
 
 static void print_json(const struct request *r, const struct answer *answer)
@@ -323,7 +437,11 @@ static void print_json(const struct request *r, const struct answer *answer)
         ph_json_null(&out, "matched_name");
     }
     ph_json_text(&out, "revocation", revocation_text(r, answer));
-    ph_json_null(&out, "dane");
+    if (answer->dane != NULL) {
+        ph_json_text(&out, "dane", answer->dane);
+    } else {
+        ph_json_null(&out, "dane");
+    }
     ph_json_u64(&out, "cpu_us", answer->cpu_us);
     ph_json_close_object(&out);
     printf("%.*s\n", PH_STR_ARG(ph_buf_str(&text)));
@@ -342,6 +460,9 @@ static void print_text(const struct request *r, const struct answer *answer)
     }
     if (answer->matched_name[0] != '\0') {
         printf("  name        %s\n", answer->matched_name);
+    }
+    if (answer->dane != NULL) {
+        printf("  dane        %s\n", answer->dane);
     }
     printf("  revocation  %s\n  cpu         %llu µs\n", revocation_text(r, answer),
            (unsigned long long)answer->cpu_us);
@@ -410,5 +531,6 @@ int ph_cli_verify(int argc, char **argv)
     ph_buf_deinit(&r.leaf);
     ph_buf_deinit(&r.crls);
     ph_buf_deinit(&r.staple);
+    ph_buf_deinit(&r.tlsa);
     return result;
 }
