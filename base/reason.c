@@ -79,6 +79,53 @@ const char *ph_reason_summary(enum ph_reason_kind kind)
     return rows[kind].summary;
 }
 
+const char *ph_reason_exchange_text(enum ph_reason_kind kind)
+{
+    static const char *const texts[PH_REASON_KIND_COUNT] = {
+        [PH_REASON_TLS_NOT_OFFERED] = "STARTTLS is required to send mail",
+        [PH_REASON_STARTTLS_REFUSED] = "STARTTLS refused",
+        [PH_REASON_STARTTLS_INJECTION] = "Plaintext after STARTTLS",
+        [PH_REASON_TLS_HANDSHAKE_FAILED] = "TLS handshake failed",
+        [PH_REASON_CERT_SELF_SIGNED] = "Certificate validation failure, Reason:UntrustedRoot",
+        [PH_REASON_CERT_UNTRUSTED_ROOT] = "Certificate validation failure, Reason:UntrustedRoot",
+        [PH_REASON_CERT_PARTIAL_CHAIN] = "Certificate validation failure, Reason:UntrustedRoot",
+        [PH_REASON_CERT_EXPIRED] = "Certificate validation failure, Reason:Expired",
+        [PH_REASON_CERT_NOT_YET_VALID] = "Certificate validation failure, Reason:NotYetValid",
+        [PH_REASON_CERT_REVOKED] = "Certificate validation failure, Reason:Revoked",
+        [PH_REASON_REVOCATION_UNKNOWN] = "Certificate validation failure, Reason:RevocationUnknown",
+        [PH_REASON_CERT_NAME_MISMATCH] = "Certificate validation failure, Reason:SubjectMismatch",
+        [PH_REASON_CERT_USAGE] = "Certificate validation failure, Reason:WrongUsage",
+        [PH_REASON_CERT_WEAK] = "Certificate validation failure, Reason:WeakKey",
+        [PH_REASON_CLIENT_CERT_MISSING] = "The certificate specified in TlsCertificateName of the "
+                                          "SendConnector could not be found",
+        [PH_REASON_CLIENT_CERT_EXPIRED] = "The certificate specified in TlsCertificateName of the "
+                                          "SendConnector could not be found",
+        [PH_REASON_CLIENT_CERT_NO_KEY] = "The certificate specified in TlsCertificateName of the "
+                                         "SendConnector could not be found",
+        [PH_REASON_MUTUAL_NOT_REQUESTED] = "Domain security requires mutual TLS",
+        [PH_REASON_DOMAIN_SECURE_MISROUTED] = "Domain security requires mutual TLS",
+        [PH_REASON_AUTH_NEEDS_TLS] = "Basic authentication requires TLS",
+        [PH_REASON_DANE_NO_TLS] = "starttls-not-supported",
+        [PH_REASON_DANE_EXPIRED] = "certificate-expired",
+        [PH_REASON_DANE_MISMATCH] = "tlsa-invalid",
+        [PH_REASON_DNSSEC_BOGUS] = "dnssec-invalid",
+        [PH_REASON_DANE_HOST_MISMATCH] = "certificate-host-mismatch",
+        [PH_REASON_DANE_REQUIRED] = "DANE required but not published",
+        [PH_REASON_STS_MX_MISMATCH] = "MX hosts failed MTA-STS validation",
+        [PH_REASON_STS_CERT] = "Remote certificate failed MTA-STS validation",
+    };
+
+    return texts[kind];
+}
+
+struct ph_status ph_reason_own_status(enum ph_reason_kind kind, struct ph_status fallback)
+{
+    struct ph_str text = ph_str_from(rows[kind].status);
+    struct ph_status status;
+
+    return ph_status_parse(&text, &status) ? status : fallback;
+}
+
 bool ph_reason_kind_from_token(struct ph_str token, enum ph_reason_kind *out_kind)
 {
     for (size_t kind = 0; kind < PH_REASON_KIND_COUNT; kind++) {

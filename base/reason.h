@@ -126,6 +126,11 @@ bool ph_reason_is_tls(enum ph_reason_kind kind); // a refusal by TLS policy: bac
 
 const char *ph_reason_token(enum ph_reason_kind kind);
 const char *ph_reason_summary(enum ph_reason_kind kind);
+// How Exchange words it, for those who know its texts: "Certificate validation failure,
+// Reason:SubjectMismatch". NULL: it has no word of its own for it.
+const char *ph_reason_exchange_text(enum ph_reason_kind kind);
+// The status of the kind's row where it has one, else `fallback`.
+struct ph_status ph_reason_own_status(enum ph_reason_kind kind, struct ph_status fallback);
 PH_MUST_CHECK bool ph_reason_kind_from_token(struct ph_str token, enum ph_reason_kind *out_kind);
 
 // "4.7.5 …": reads a status code off the front of `text`; false, outputs alone, when there is none.

@@ -46,6 +46,15 @@ static void print_list(const json_t *array)
     }
 }
 
+static void print_held(const json_t *held)
+{
+    if (held != NULL) {
+        printf("    a TLS policy holds back %lld recipients of %lld queues; next retry %s\n",
+               number_of(held, "recipients"), number_of(held, "queues"),
+               text_of(held, "next_retry"));
+    }
+}
+
 static void print_sites(const json_t *array)
 {
     const json_t *site;
@@ -59,6 +68,7 @@ static void print_sites(const json_t *array)
                number_of(site, "worker"), text_of(site, "state"), number_of(site, "sessions"),
                number_of(site, "max_connections"), number_of(site, "prepared"),
                number_of(site, "delivered"));
+        print_held(json_object_get(site, "tls_held"));
         if (text_of(site, "cert_not_after")[0] != '\0') {
             printf("    its certificate ends %s\n", text_of(site, "cert_not_after"));
         }

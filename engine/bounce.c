@@ -80,6 +80,20 @@ static bool store(struct ph_worker *worker, const struct ph_dispatch *dispatch,
     return result == PH_SPOOL_OK;
 }
 
+// Of mail that expired: what kept it.
+static enum ph_reason_kind cause_of(const struct ph_worker *worker,
+                                    const struct ph_dispatch *dispatch,
+                                    const struct ph_bounce_item *item)
+{
+    const struct ph_recipient *r = ph_store_recipient(&worker->store, dispatch->slots[item->which]);
+    enum ph_reason_kind last = dispatch->queue->last_error.kind != PH_REASON_NONE
+                                   ? dispatch->queue->last_error.kind
+                                   : (enum ph_reason_kind)r->last_kind;
+
+    return item->reason.kind == PH_REASON_EXPIRED && last != PH_REASON_NONE ? last
+                                                                            : item->reason.kind;
+}
+
 bool ph_bounce_send(struct ph_worker *worker, const struct ph_dispatch *dispatch,
                     const struct ph_bounce_item *items, uint32_t count)
 {
@@ -89,11 +103,13 @@ bool ph_bounce_send(struct ph_worker *worker, const struct ph_dispatch *dispatch
 
     for (uint32_t i = 0; i < count; i++) {
         const struct ph_client_recipient *answer = &dispatch->recipients[items[i].which];
+        enum ph_reason_kind cause = cause_of(worker, dispatch, &items[i]);
 
         if (ph_dsn_wanted(&dispatch->content->envelope, answer->recipient, PH_DSN_FAILED)) {
             told[options.recipient_count++] = (struct ph_dsn_recipient){
                 .recipient = answer->recipient,
-                .status = items[i].reason.status,
+                .status = ph_reason_own_status(cause, items[i].reason.status),
+                .reason = cause,
                 .code = answer->code,
                 .text = ph_str_from(items[i].reason.sentence),
                 .remote = dispatch->note != NULL && answer->code != 0
@@ -152,6 +168,7 @@ void ph_bounce_delayed(struct ph_worker *worker, const struct ph_dispatch *dispa
         told[0] = (struct ph_dsn_recipient){
             .recipient = late->recipient,
             .status = dispatch->reason.status,
+            .reason = dispatch->reason.kind,
             .text = ph_str_from(dispatch->reason.sentence),
             .remote = PH_STR_NONE,
         };

@@ -163,6 +163,7 @@ static void end(struct ph_connection *c)
     }
     PH_COUNT(c->worker, connections_out, -1);
     ph_buf_deinit(&c->dialogue);
+    ph_buf_deinit(&c->answering);
     ph_session_note_release(c->note);
     ph_tlsa_deinit(&c->tlsa);
     ph_buf_deinit(&c->ciphertext);

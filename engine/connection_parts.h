@@ -84,7 +84,9 @@ struct ph_connection {
     uint32_t messages_sent;
     uint32_t messages_done; // with an outcome from the peer
     struct ph_session_note *note;
-    struct ph_buf dialogue; // until it is usable
+    struct ph_buf dialogue;  // until it is usable
+    struct ph_buf answering; // commands put out while a reply is read: they come behind it
+    bool reading;
 };
 
 // engine/connection

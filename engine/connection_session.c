@@ -438,7 +438,9 @@ static void read_replies(struct ph_connection *c)
         struct ph_str input = ph_buf_str(&c->inbound);
         size_t before = input.len;
 
+        c->reading = true;
         event = ph_client_feed(c->client, &input);
+        c->reading = false;
         ph_dialogue_received(c, ph_str_first(ph_buf_str(&c->inbound), before - input.len));
         ph_buf_consume(&c->inbound, before - input.len);
         handle_event(c, event);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/value.h"
 #include "engine/bounce.h"
 #include "engine/delivery_log.h"
 #include "engine/worker.h"
@@ -618,14 +619,18 @@ void ph_delivery_fail(struct ph_worker *worker, uint32_t recipient, enum ph_reci
     prepare(dispatch);
 }
 
-static struct ph_reason expiry_reason(const struct ph_queue *queue, const struct ph_recipient *r)
+static struct ph_reason expiry_reason(const struct ph_queue *queue, const struct ph_recipient *r,
+                                      uint64_t age_ms)
 {
+    char age[PH_TIME_TEXT_MAX];
     const char *last = queue->last_error.kind != PH_REASON_NONE
                            ? queue->last_error.sentence
                            : ph_reason_summary((enum ph_reason_kind)r->last_kind);
 
-    return ph_reason_make(PH_REASON_EXPIRED, "undelivered for too long; the last reason was: %s",
-                          last);
+    // In minutes, or seconds: nobody counts those of days.
+    age_ms -= age_ms % (age_ms >= 3600000 ? 60000 : 1000);
+    return ph_reason_make(PH_REASON_EXPIRED, "given up after %s; the last reason was: %s",
+                          ph_value_time_format(age_ms, age), last);
 }
 
 // Takes the waiting recipients of one message out of their queues for `purpose`, those of one queue
@@ -646,7 +651,8 @@ static void sweep_message(struct ph_worker *worker, uint32_t index, bool expired
         }
         queue = ph_queues_at(worker, r->queue);
         if (expired) {
-            struct ph_reason reason = expiry_reason(queue, r);
+            struct ph_reason reason = expiry_reason(
+                queue, r, ph_worker_now_ms(worker) - ph_store_message(store, index)->arrival_ms);
 
             ph_queues_remove(worker, slot);
             ph_delivery_fail(worker, slot, PH_QUEUED_EXPIRED, &reason);

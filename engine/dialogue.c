@@ -60,7 +60,13 @@ static void put_lines(struct ph_connection *c, char mark, struct ph_str text)
 
 static void on_sent(void *owner, struct ph_str text)
 {
-    put_lines(owner, '>', text);
+    struct ph_connection *c = owner;
+
+    if (c->reading) {
+        ph_buf_append(&c->answering, text);
+    } else {
+        put_lines(c, '>', text);
+    }
 }
 
 void ph_dialogue_begin(struct ph_connection *c)
@@ -75,7 +81,9 @@ void ph_dialogue_received(struct ph_connection *c, struct ph_str text)
 {
     if (!c->usable || c->site->watch != NULL) {
         put_lines(c, '<', text);
+        put_lines(c, '>', ph_buf_str(&c->answering));
     }
+    ph_buf_clear(&c->answering);
 }
 
 void ph_dialogue_note(struct ph_connection *c, const char *format, ...)

@@ -81,6 +81,56 @@ static void put_queue(const struct ph_queue *queue, struct ph_json *json)
     ph_json_close_object(json);
 }
 
+// Mail that a TLS policy holds back from a site is in no list of the site's: one look at all queues
+// sums it up for all sites.
+static void sum_held(struct ph_worker *worker)
+{
+    struct ph_queue *queue;
+    struct ph_site *site;
+
+    for (site = worker->sites; site != NULL; site = site->hh.next) {
+        site->held = (struct ph_site_held){0};
+    }
+    for (queue = worker->queues; queue != NULL; queue = queue->hh.next) {
+        if (!ph_queue_tls_held(queue) || queue->held_at == NULL) {
+            continue;
+        }
+        HASH_FIND(hh, worker->sites, queue->held_at->key, PH_SITE_KEY_BYTES, site);
+        if (site != NULL) {
+            site->held.queues++;
+            site->held.recipients += queue->ready.count + queue->deferred_count;
+            if (site->held.queues == 1 || queue->next_retry_ms < site->held.next_retry_ms) {
+                site->held.next_retry_ms = queue->next_retry_ms;
+            }
+        }
+    }
+}
+
+static void put_held(const struct ph_site *site, struct ph_json *json)
+{
+    if (site->held.queues > 0) {
+        ph_json_open_object(json, "tls_held");
+        ph_json_u64(json, "recipients", site->held.recipients);
+        ph_json_u64(json, "queues", site->held.queues);
+        put_time(json, "next_retry", site->held.next_retry_ms);
+        ph_json_close_object(json);
+    }
+}
+
+static void put_limits(const struct ph_site_spec *spec, struct ph_json *json)
+{
+    struct ph_str source;
+
+    (void)ph_config_limits(spec->config, spec->connector, ph_str_from(spec->best_host), &source);
+    ph_json_open_object(json, "limits");
+    ph_json_u64(json, "connections", spec->limits.max_connections);
+    ph_json_u64(json, "messages_per_connection", spec->limits.max_messages_per_connection);
+    ph_json_u64(json, "recipients_per_transaction", spec->limits.max_recipients_per_transaction);
+    ph_json_u64(json, "pipeline_depth", spec->limits.pipeline_depth);
+    ph_json_string(json, "source", source, 0);
+    ph_json_close_object(json);
+}
+
 static void put_site(const struct ph_site *site, struct ph_json *json)
 {
     const struct ph_site_account *account = ph_home_site_account(site->worker, site->key);
@@ -100,6 +150,8 @@ static void put_site(const struct ph_site *site, struct ph_json *json)
         ph_json_u64(json, "window", account->window);
     }
     ph_json_u64(json, "delivered", site->delivered_count);
+    put_limits(site->spec, json);
+    put_held(site, json);
     put_time(json, "cert_not_after",
              (uint64_t)ph_peers_not_after_s(site->worker, site->spec->best_host) * 1000);
     put_reason(json, &site->last_error);
@@ -187,6 +239,7 @@ void ph_queue_report_answer(struct ph_worker *worker, void *argument)
         struct ph_site *site;
         struct ph_site *next;
 
+        sum_held(worker);
         HASH_ITER(hh, worker->sites, site, next)
         {
             if (told++ < PH_REPORT_QUEUES_MAX) {

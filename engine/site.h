@@ -16,6 +16,13 @@ TAILQ_HEAD(ph_queue_list, ph_queue);
 
 #define PH_SITE_SHALLOW_MS UINT64_C(86400000) // a peer that mistreated a BDAT: depth 1 for so long
 
+// While the sites are reported on: what a TLS policy holds back from one.
+struct ph_site_held {
+    uint64_t recipients;
+    uint64_t queues;
+    uint64_t next_retry_ms; // the earliest
+};
+
 struct ph_site {
     uint8_t key[PH_SITE_KEY_BYTES];
     UT_hash_handle hh;
@@ -46,6 +53,7 @@ struct ph_site {
     // Pinned to depth 1 until then: a peer that mistreated a BDAT.
     uint64_t shallow_until_ms;
     uint64_t delivered_count;
+    struct ph_site_held held;
     struct ph_buf last_failure; // what was said on the last session that didn't come to be open
     struct ph_dialogue_watch *watch; // NULL: nobody watches
 };

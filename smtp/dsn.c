@@ -86,7 +86,23 @@ static void put_words(const struct ph_dsn_options *o, struct ph_buf *out)
         ph_buf_append(out, PH_STR(">\r\n    "));
         put_text(out, r->text);
         ph_buf_append(out, PH_STR("\r\n"));
+        if (ph_reason_is_tls(r->reason)) {
+            ph_buf_append(out, PH_STR("    It may leave over a protected connection only, and that "
+                                      "could not be had: nothing of it\r\n    was sent "
+                                      "unprotected.\r\n"));
+        }
     }
+}
+
+// Our own reason as Exchange would word it, with the token that scripts go by.
+static void put_own_reason(const struct ph_dsn_recipient *r, struct ph_buf *out)
+{
+    const char *text = ph_reason_exchange_text(r->reason);
+
+    ph_buf_printf(out, "Diagnostic-Code: x-posthaste;%s%s%s: ", text != NULL ? text : "",
+                  text != NULL ? " - " : "", ph_reason_token(r->reason));
+    put_text(out, r->text);
+    ph_buf_append(out, PH_STR("\r\n"));
 }
 
 // RFC 3464 §2.3.
@@ -98,6 +114,9 @@ static void put_recipient(const struct ph_dsn_options *o, const struct ph_dsn_re
     struct ph_status made = {.class = o->action == PH_DSN_FAILED    ? 5
                                       : o->action == PH_DSN_DELAYED ? 4
                                                                     : 2};
+    // What expired shows the real cause, which was temporary each time (RFC 3464 §2.3.4).
+    bool fits =
+        r->status.class == made.class || (o->action == PH_DSN_FAILED && r->status.class == 4);
 
     ph_buf_append(out, PH_STR("\r\n"));
     if (r->recipient->orcpt.len > 0) {
@@ -108,7 +127,7 @@ static void put_recipient(const struct ph_dsn_options *o, const struct ph_dsn_re
     ph_buf_printf(out, "Final-Recipient: %s;", utf8 ? "utf-8" : "rfc822");
     put_text(out, r->recipient->address);
     ph_buf_printf(out, "\r\nAction: %s\r\nStatus: %s\r\n", actions[o->action],
-                  ph_status_format(r->status.class == made.class ? r->status : made, status));
+                  ph_status_format(fits ? r->status : made, status));
     if (r->remote.len > 0) {
         ph_buf_append(out, PH_STR("Remote-MTA: dns;"));
         put_text(out, r->remote);
@@ -118,6 +137,8 @@ static void put_recipient(const struct ph_dsn_options *o, const struct ph_dsn_re
         ph_buf_printf(out, "Diagnostic-Code: smtp;%u ", r->code);
         put_text(out, r->text);
         ph_buf_append(out, PH_STR("\r\n"));
+    } else if (r->reason != PH_REASON_NONE) {
+        put_own_reason(r, out);
     }
     ph_buf_printf(out, "Last-Attempt-Date: %s\r\n", ph_date_format(o->wall_ms, date));
     if (o->action == PH_DSN_DELAYED) {

@@ -23,6 +23,8 @@ struct ph_dsn_recipient {
     uint16_t code;           // of the peer's reply; 0: none
     struct ph_str text;      // the reply, or our sentence
     struct ph_str remote;    // the host that said so; empty: nobody did
+    // Where it is our own reason, and no peer's reply: its kind; a TLS policy is told of in words.
+    enum ph_reason_kind reason;
 };
 
 struct ph_dsn_options {

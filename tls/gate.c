@@ -408,14 +408,15 @@ static bool match_names(struct judgement *j, const struct ph_str *references, si
     if (!result.matches) {
         join_names(wanted, sizeof(wanted), references, count, NULL);
         join_names(shown, sizeof(shown), NULL, 0, chain);
-        *j->out_reason =
-            ph_reason_make(PH_REASON_CERT_NAME_MISMATCH,
-                           "connector %.*s demands a certificate for %s; %s showed one for %s%s",
-                           PH_STR_ARG(j->subject->connector), wanted, host_of(j),
-                           shown[0] != '\0' ? shown : "no DNS name",
-                           result.common_name_would
-                               ? "; its Common Name would do: TlsUseCommonName = fallback or always"
-                               : "; if that is the right host, name it in TlsDomain");
+        *j->out_reason = ph_reason_make(
+            PH_REASON_CERT_NAME_MISMATCH,
+            "connector %.*s demands a certificate for %s; %s showed one for %s%s",
+            PH_STR_ARG(j->subject->connector), wanted, host_of(j),
+            shown[0] != '\0' ? shown : "no DNS name",
+            result.common_name_would
+                ? (chain->has_dns_names ? "; its Common Name would do: TlsUseCommonName = always"
+                                        : "; its Common Name would do: TlsUseCommonName = fallback")
+                : "; if that is the right host, name it in TlsDomain");
     }
     return result.matches;
 }

@@ -90,3 +90,21 @@ Test(reason, statuses_are_read_off_the_front)
         }
     }
 }
+
+// EXCHANGE semantics 3.3: each refusal by a TLS policy is worded as Exchange's users know it, too.
+Test(reason, exchange_has_a_text_for_each_tls_refusal)
+{
+    struct ph_status other = {.class = 5, .subject = 4, .detail = 7};
+
+    for (int kind = PH_REASON_TLS_NOT_OFFERED; kind < PH_REASON_AUTH_NEEDS_TLS; kind++) {
+        if (ph_reason_is_tls((enum ph_reason_kind)kind)) {
+            cr_expect_not_null(ph_reason_exchange_text((enum ph_reason_kind)kind), "%s",
+                               ph_reason_token((enum ph_reason_kind)kind));
+        }
+    }
+    cr_expect_str_eq(ph_reason_exchange_text(PH_REASON_CERT_NAME_MISMATCH),
+                     "Certificate validation failure, Reason:SubjectMismatch");
+    cr_expect_null(ph_reason_exchange_text(PH_REASON_CONNECT_REFUSED));
+    cr_expect_eq(ph_reason_own_status(PH_REASON_CERT_EXPIRED, other).detail, 5);
+    cr_expect_eq(ph_reason_own_status(PH_REASON_RCPT_REJECTED, other).detail, 7);
+}

@@ -74,6 +74,9 @@ Resolver {{ Port = {port} AllowedDestinations = {{"127.0.0.0/8"}} LocalData = {{
                 begun, again = (datetime.datetime.fromisoformat(event[key]) for key in ("time", "next_attempt"))
                 assert 3599 <= (again - begun).total_seconds() <= 3961, event
 
+        sites = subprocess.run([BUILD / "posthaste", "queue", "sites", "-c", daemon.config], check=True,
+                               capture_output=True, text=True).stdout
+        assert "a TLS policy holds back" in sites and "cert-name-mismatch" in sites, sites
         switch.to = ("127.2.8.3", port) # the partner has renewed; nobody has told us
         send("three.test")
         wait_for(lambda: len(recipients("delivered")) == 3, seconds=10, what="the release of what was held")

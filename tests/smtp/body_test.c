@@ -352,3 +352,42 @@ Test(dsn, who_wants_to_hear)
     r.notify = PH_NOTIFY_SUCCESS;
     cr_expect(ph_dsn_wanted(&from, &r, PH_DSN_RELAYED) && !ph_dsn_wanted(&from, &r, PH_DSN_FAILED));
 }
+
+// Mail that expired while a TLS policy held it: the status of what held it, its token and
+// Exchange's words for scripts, and for its sender that nothing went unprotected.
+Test(dsn, what_a_tls_policy_held_to_the_end)
+{
+    struct ph_envelope_recipient recipient = {
+        .address = PH_STR("u@example.org"), .domain = PH_STR("example.org"), .orcpt = PH_STR_NONE};
+    struct ph_envelope envelope = {.reverse_path = PH_STR("s@example.net"),
+                                   .envid = PH_STR_NONE,
+                                   .recipients = &recipient,
+                                   .recipient_count = 1};
+    struct ph_dsn_recipient told = {.recipient = &recipient,
+                                    .status = {.class = 4, .subject = 7, .detail = 5},
+                                    .text = PH_STR("given up after 2d; the last reason was: x"),
+                                    .remote = PH_STR_NONE,
+                                    .reason = PH_REASON_CERT_NAME_MISMATCH};
+    struct ph_dsn_options options = {.action = PH_DSN_FAILED,
+                                     .reporting_mta = PH_STR("out.example.net"),
+                                     .from = PH_STR("postmaster@out.example.net"),
+                                     .id = PH_STR("0001"),
+                                     .envelope = &envelope,
+                                     .recipients = &told,
+                                     .recipient_count = 1};
+    struct ph_buf out = {0};
+
+    ph_dsn_build(&options, &out);
+    cr_expect(ph_str_find(ph_buf_str(&out), PH_STR("Action: failed\r\nStatus: 4.7.5\r\n")) > 0);
+    cr_expect(ph_str_find(ph_buf_str(&out),
+                          PH_STR("Diagnostic-Code: x-posthaste;Certificate validation failure, "
+                                 "Reason:SubjectMismatch - cert-name-mismatch: given up")) > 0);
+    cr_expect(ph_str_find(ph_buf_str(&out), PH_STR("nothing of it\r\n    was sent "
+                                                   "unprotected")) > 0);
+    ph_buf_clear(&out);
+    told.reason = PH_REASON_CONNECT_TIMEOUT;
+    ph_dsn_build(&options, &out);
+    cr_expect(ph_str_find(ph_buf_str(&out), PH_STR("x-posthaste;connect-timeout: given up")) > 0);
+    cr_expect(ph_str_find(ph_buf_str(&out), PH_STR("unprotected")) < 0);
+    ph_buf_deinit(&out);
+}
