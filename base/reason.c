@@ -110,6 +110,7 @@ const char *ph_reason_exchange_text(enum ph_reason_kind kind)
         [PH_REASON_DANE_MISMATCH] = "tlsa-invalid",
         [PH_REASON_DNSSEC_BOGUS] = "dnssec-invalid",
         [PH_REASON_DANE_HOST_MISMATCH] = "certificate-host-mismatch",
+        [PH_REASON_MX_INSECURE] = "DANE required but the MX records are not signed",
         [PH_REASON_DANE_REQUIRED] = "DANE required but not published",
         [PH_REASON_STS_MX_MISMATCH] = "MX hosts failed MTA-STS validation",
         [PH_REASON_STS_CERT] = "Remote certificate failed MTA-STS validation",
