@@ -213,5 +213,10 @@ class Peer:
     def said(self, verb, where="tls"):
         return [c for c in self.commands if c.upper().startswith(f"{where} {verb}".upper())]
 
+    def went_on_in_clear(self):
+        """Said anything in the clear beyond what leads to TLS: MAIL, AUTH, a session without STARTTLS."""
+        return [c for c in self.commands if c.startswith("clear ") and
+                c.split()[1].upper() not in ("EHLO", "STARTTLS", "QUIT")]
+
     def mails(self):
         return self.said("MAIL", "tls") + self.said("MAIL", "clear")

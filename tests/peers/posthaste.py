@@ -131,7 +131,8 @@ Log {{ Delivery = "{self.log}" Level = warn }}
         if not self.log.exists():
             return []
         events = []
-        for line in self.log.read_text().splitlines():
+        # What stands behind the last line end is still being written.
+        for line in self.log.read_text().rpartition("\n")[0].splitlines():
             try:
                 events.append(json.loads(line))
             except json.JSONDecodeError:
