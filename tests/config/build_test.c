@@ -1,4 +1,5 @@
-// Covers: config/build config/build_values config/build_send config/build_receive config/build_rules
+// Covers: config/build config/build_values config/build_send config/build_receive
+// Covers: config/build_rules
 // Covers: config/build_trust config/keys
 //
 // Each error and each warning of the configuration: a text that has it, and its neighbour that
