@@ -200,6 +200,7 @@ static void build_policy(struct send *s)
     policy->name_source = (enum ph_tls_name_source)v[PH_SEND_TLS_NAME_SOURCE].number;
     policy->common_name = (enum ph_tls_common_name)v[PH_SEND_TLS_USE_COMMON_NAME].number;
     policy->revocation_unknown_accept = v[PH_SEND_REVOCATION_UNKNOWN].number == 1;
+    policy->require_groups = v[PH_SEND_TLS_REQUIRE_GROUPS].text;
     policy->version_min = v[PH_SEND_TLS_MIN_VERSION].number == 1 ? 0x0304 : 0x0303;
     policy->report = v[PH_SEND_MODE].number == 1;
     policy->report_floor = floors[v[PH_SEND_REPORT_FLOOR].number];
@@ -512,6 +513,28 @@ static uint64_t hash_identity(const struct send *s)
     return hash != 0 ? hash : 1;
 }
 
+static void build_required_groups(struct send *s)
+{
+    const struct ph_value *value = &s->v[PH_SEND_TLS_REQUIRE_GROUPS];
+    struct ph_buf error = {0};
+
+    if (value->text.len == 0) {
+        return;
+    }
+    if (!ph_tls_groups_requirable(value->text, &error)) {
+        ph_build_error(s->b, value->at, "C17", "TlsRequireGroups",
+                       "%.*s; write for example \"X25519:P-256\"", PH_STR_ARG(ph_buf_str(&error)));
+    } else if (!s->v[PH_SEND_REQUIRE_TLS].boolean) {
+        // An opportunistic connector would go on in clear: less than what is demanded.
+        ph_build_error(s->b, value->at, "C17", "TlsRequireGroups",
+                       "needs RequireTLS = true; add it, or remove TlsRequireGroups");
+    } else if (s->v[PH_SEND_MODE].number == 0) {
+        // Nothing else is offered, so that the host chooses one of them.
+        s->c->tls_groups = value->text;
+    }
+    ph_buf_deinit(&error);
+}
+
 static void build_one(struct send *s)
 {
     static const enum ph_smart_host_auth auths[] = {
@@ -546,6 +569,7 @@ static void build_one(struct send *s)
                        "%.*s; write \"X25519:P-256\"", PH_STR_ARG(ph_buf_str(&error)));
     }
     ph_buf_deinit(&error);
+    build_required_groups(s);
     build_spaces(s);
     build_smart_hosts(s);
     build_credential(s);

@@ -149,7 +149,7 @@ enum ph_block_kind {
     X(FALLBACK, "OpportunisticFallback", CHOICE, "plaintext", 0, 0, "plaintext|defer", IN_FORCE)   \
     X(TLS_MIN_VERSION, "TlsMinVersion", CHOICE, "TLS1.2", 0, 0, "TLS1.2|TLS1.3", IN_FORCE)         \
     X(TLS_GROUPS, "TlsGroups", TEXT, "?X25519MLKEM768:X25519:P-256", 0, 0, NULL, IN_FORCE)         \
-    X(TLS_REQUIRE_GROUPS, "TlsRequireGroups", TEXT, "", 0, 0, NULL, LATER)                         \
+    X(TLS_REQUIRE_GROUPS, "TlsRequireGroups", TEXT, "", 0, 0, NULL, IN_FORCE)                      \
     X(TLS_TRUST_ANCHORS, "TlsTrustAnchors", LIST, "system", 0, 0, NULL, IN_FORCE)                  \
     X(TLS_INTERMEDIATES, "TlsIntermediates", LIST, "", 0, 0, NULL, IN_FORCE)                       \
     X(TLS_PINS, "TlsPins", LIST, "", 0, 0, NULL, IN_FORCE)                                         \

@@ -39,6 +39,7 @@ static bool check_routing(struct judgement *j);
 static bool check_host(struct judgement *j);
 static bool check_encryption(struct judgement *j);
 static bool check_version(struct judgement *j);
+static bool check_group(struct judgement *j);
 static bool check_chain(struct judgement *j);
 static bool check_revocation(struct judgement *j);
 static bool check_pins(struct judgement *j);
@@ -104,8 +105,9 @@ static bool judge(const struct ph_tls_policy *policy, const struct ph_gate_subje
     // What the connector demands before what the destination does. The chain comes before the name:
     // an expired certificate is not called a wrong one.
     return check_routing(&j) && check_host(&j) && check_encryption(&j) && check_version(&j) &&
-           check_chain(&j) && check_revocation(&j) && check_pins(&j) && check_names(&j) &&
-           check_mutual(&j) && check_dane(&j) && check_sts(&j) && check_requiretls(&j);
+           check_group(&j) && check_chain(&j) && check_revocation(&j) && check_pins(&j) &&
+           check_names(&j) && check_mutual(&j) && check_dane(&j) && check_sts(&j) &&
+           check_requiretls(&j);
 }
 
 enum ph_gate_result ph_gate_judge_host(const struct ph_tls_policy *policy,
@@ -257,6 +259,28 @@ static bool check_version(struct judgement *j)
         return false;
     }
     return true;
+}
+
+// A session without a group (RSA key exchange) has none of those demanded.
+static bool check_group(struct judgement *j)
+{
+    const struct ph_tls_facts *facts = j->subject->facts;
+    struct ph_str rest = j->policy->require_groups;
+    struct ph_str name;
+    bool found = rest.len == 0 || !facts->encrypted || !ph_tls_policy_forces(j->policy);
+
+    while (!found && ph_str_cut(&rest, ':', &name)) {
+        found = facts->group[0] != '\0' &&
+                ph_str_eq_nocase(ph_str_trim(name), ph_str_from(facts->group));
+    }
+    if (!found) {
+        *j->out_reason = ph_reason_make(
+            PH_REASON_TLS_HANDSHAKE_FAILED,
+            "connector %.*s demands a key exchange by %.*s (TlsRequireGroups); with %s it was %s",
+            PH_STR_ARG(j->subject->connector), PH_STR_ARG(j->policy->require_groups), host_of(j),
+            facts->group[0] != '\0' ? facts->group : "without a group");
+    }
+    return found;
 }
 
 // DANE stands in for the chain where AcceptDane allows it, and for REQUIRETLS (RFC 8689 §4.2.1).

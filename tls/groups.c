@@ -102,6 +102,31 @@ bool ph_tls_groups_valid(struct ph_str groups, struct ph_buf *error)
     return any;
 }
 
+bool ph_tls_groups_requirable(struct ph_str groups, struct ph_buf *error)
+{
+    struct ph_str rest = groups;
+    struct ph_str name;
+    bool optional;
+
+    pthread_once(&probed, probe);
+    while (cut_group(&rest, &name, &optional)) {
+        int at = find(name);
+
+        if (optional) {
+            ph_buf_printf(error, "\"?%.*s\": what is demanded can't be optional", PH_STR_ARG(name));
+            return false;
+        }
+        if (at >= 0 && !available[at]) {
+            ph_buf_printf(error,
+                          "this build of BoringSSL has no %s: build with a newer one "
+                          "(BORINGSSL_ROOT), or don't demand it",
+                          known[at].name);
+            return false;
+        }
+    }
+    return ph_tls_groups_valid(groups, error);
+}
+
 // The newer library sends key shares for what it is told; the older one for the first of its list.
 #define PH_GROUPS_KEY_SHARES_SETTABLE (BORINGSSL_API_VERSION >= 37)
 

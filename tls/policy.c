@@ -82,7 +82,8 @@ bool ph_tls_policy_eq(const struct ph_tls_policy *a, const struct ph_tls_policy 
            a->credentials_in_clear == b->credentials_in_clear && a->fallback == b->fallback &&
            a->name_source == b->name_source && a->common_name == b->common_name &&
            a->revocation_unknown_accept == b->revocation_unknown_accept &&
-           a->version_min == b->version_min && a->trust_id == b->trust_id &&
+           a->version_min == b->version_min &&
+           ph_str_eq_nocase(a->require_groups, b->require_groups) && a->trust_id == b->trust_id &&
            a->dane_mode == b->dane_mode && a->accept_dane == b->accept_dane &&
            a->mx_secure == b->mx_secure && a->sts == b->sts && same_names(a, b) && same_pins(a, b);
 }

@@ -66,6 +66,7 @@ struct ph_tls_policy {
     size_t pin_count;
     bool revocation_unknown_accept; // RevocationUnknown = accept
     uint16_t version_min;           // 0x0303 by default
+    struct ph_str require_groups;   // TlsRequireGroups, "X25519MLKEM768:X25519"; empty: any will do
     bool report;                    // Mode = report
     enum ph_tls_level report_floor; // enforced instead of `level` where `report`
     struct ph_trust *trust;         // chain validation goes by it; NULL where no level needs one

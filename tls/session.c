@@ -366,6 +366,7 @@ static int on_ticket(SSL *ssl, SSL_SESSION *ticket)
                         .session = ticket,
                         .client_certificate_requested = session->certificate_requested,
                         .client_certificate_sent = session->certificate_sent,
+                        .group = SSL_get_curve_id(ssl),
                     });
     return 1;
 }
@@ -409,7 +410,7 @@ static bool acceptable(struct ph_tls_session *session, const struct ph_ticket *t
         .handshake = PH_HANDSHAKE_RESUMED,
         .version = SSL_SESSION_get_protocol_version(ticket->session),
         .cipher = "",
-        .group = "",
+        .group = ph_groups_name(ticket->group),
         .client_certificate_requested = ticket->client_certificate_requested,
         .client_certificate_sent = ticket->client_certificate_sent,
     };

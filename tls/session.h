@@ -57,6 +57,9 @@ struct ph_tls_client_options {
 // be passed over that this library doesn't have. False, with a sentence, when it can't be used.
 PH_MUST_CHECK bool ph_tls_groups_valid(struct ph_str groups, struct ph_buf *error);
 
+// TlsRequireGroups: as above, but each must be there: without '?', and known to this library.
+PH_MUST_CHECK bool ph_tls_groups_requirable(struct ph_str groups, struct ph_buf *error);
+
 // Never NULL.
 struct ph_tls_session *ph_tls_session_connect(struct ph_tls_context *context,
                                               const struct ph_tls_client_options *options);

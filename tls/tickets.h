@@ -24,6 +24,7 @@ struct ph_ticket {
     SSL_SESSION *session;              // one reference
     bool client_certificate_requested; // in the handshake that issued it
     bool client_certificate_sent;
+    uint16_t group; // of that handshake (IANA); 0: none
 };
 
 // `tickets_max` in all; 0: keeps none. One reference.

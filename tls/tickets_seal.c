@@ -18,7 +18,7 @@
 #define PH_SEAL_SENT 2
 
 // In front, in clear, and authenticated: what this is.
-static const char head[] = "posthaste-tickets 1\n";
+static const char head[] = "posthaste-tickets 2\n";
 
 #define PH_SEAL_HEAD_BYTES (sizeof(head) - 1)
 
@@ -34,7 +34,8 @@ static void add_ticket(CBB *to, const struct ticket_entry *entry)
     if (SSL_SESSION_to_bytes(entry->ticket.session, &session, &session_len) == 1) {
         PH_CHECK(CBB_add_u16_length_prefixed(to, &part) &&
                  CBB_add_bytes(&part, (const uint8_t *)entry->key->text, entry->key->len) &&
-                 CBB_add_u8(to, flags) && CBB_add_u24_length_prefixed(to, &part) &&
+                 CBB_add_u8(to, flags) && CBB_add_u16(to, entry->ticket.group) &&
+                 CBB_add_u24_length_prefixed(to, &part) &&
                  CBB_add_bytes(&part, session, session_len) && CBB_flush(to));
     }
     OPENSSL_free(session);
@@ -85,16 +86,18 @@ static bool take_ticket(struct ph_tickets *tickets, SSL_CTX *context, CBS *from)
     struct ph_ticket ticket;
     CBS key;
     CBS session;
+    uint16_t group;
     uint8_t flags;
 
     if (!CBS_get_u16_length_prefixed(from, &key) || !CBS_get_u8(from, &flags) ||
-        !CBS_get_u24_length_prefixed(from, &session)) {
+        !CBS_get_u16(from, &group) || !CBS_get_u24_length_prefixed(from, &session)) {
         return false;
     }
     ticket = (struct ph_ticket){
         .session = SSL_SESSION_from_bytes(CBS_data(&session), CBS_len(&session), context),
         .client_certificate_requested = (flags & PH_SEAL_REQUESTED) != 0,
         .client_certificate_sent = (flags & PH_SEAL_SENT) != 0,
+        .group = group,
     };
     if (ticket.session != NULL) { // else it was another version's
         ph_tickets_take(tickets,

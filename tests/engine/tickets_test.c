@@ -75,6 +75,7 @@ static bool judge(void *owner, const struct ph_tls_facts *facts)
 
     want->asked++;
     cr_assert(facts->handshake == PH_HANDSHAKE_RESUMED && facts->chain != NULL);
+    cr_assert_str_eq(facts->group, "X25519");
     memcpy(want->chain, facts->chain->hash, PH_SHA256_BYTES);
     return want->acceptable;
 }

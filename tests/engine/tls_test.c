@@ -240,6 +240,17 @@ Test(tls, what_cannot_be_loaded_is_said)
     cr_expect(error.len > 0);
     ph_buf_clear(&error);
     cr_expect(!ph_tls_groups_valid(PH_STR("no-such-group"), &error));
+    cr_expect(!ph_tls_groups_requirable(PH_STR("no-such-group"), &error));
+    cr_expect(!ph_tls_groups_requirable(PH_STR("?X25519"), &error));
+    cr_expect(!ph_tls_groups_requirable(PH_STR_NONE, &error));
+    cr_expect(ph_tls_groups_requirable(PH_STR("X25519:P-256"), &error));
+    // What the library lacks is passed over where it is optional, and said where it isn't.
+    if (!ph_tls_groups_valid(PH_STR("X25519MLKEM768"), &error)) {
+        ph_buf_clear(&error);
+        cr_expect(!ph_tls_groups_requirable(PH_STR("X25519MLKEM768:X25519"), &error));
+        cr_expect(ph_str_find(ph_buf_str(&error), PH_STR("has no X25519MLKEM768")) >= 0, "%s",
+                  ph_buf_cstr(&error));
+    }
     cr_expect(ph_tls_groups_valid(PH_STR("?X25519MLKEM768:X25519:P-256"), &error), "%s",
               ph_buf_cstr(&error));
     ph_buf_deinit(&error);

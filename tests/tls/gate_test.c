@@ -336,3 +336,33 @@ Test(gate, agrees_with_an_oracle_over_random_policies_and_facts)
     // Both answers must be common, or the test proves nothing.
     cr_assert(cleared > 10000 && cleared < 190000, "%d cleared", cleared);
 }
+
+Test(gate, the_key_exchange_is_one_of_those_demanded)
+{
+    static const struct {
+        const char *group; // negotiated
+        const char *demanded;
+        enum ph_tls_level level;
+        enum ph_reason_kind reason;
+    } rows[] = {
+        {"X25519", "", PH_TLS_ENCRYPTION_ONLY, PH_REASON_NONE},
+        {"X25519", "X25519MLKEM768:X25519", PH_TLS_ENCRYPTION_ONLY, PH_REASON_NONE},
+        {"X25519", "x25519", PH_TLS_ENCRYPTION_ONLY, PH_REASON_NONE},
+        {"X25519", "X25519MLKEM768", PH_TLS_ENCRYPTION_ONLY, PH_REASON_TLS_HANDSHAKE_FAILED},
+        {"", "X25519MLKEM768", PH_TLS_ENCRYPTION_ONLY, PH_REASON_TLS_HANDSHAKE_FAILED},
+        {"", "X25519::", PH_TLS_ENCRYPTION_ONLY, PH_REASON_TLS_HANDSHAKE_FAILED},
+        {"X25519", "X25519MLKEM768", PH_TLS_OPPORTUNISTIC, PH_REASON_NONE},
+    };
+
+    for (size_t i = 0; i < PH_ARRAY_LEN(rows); i++) {
+        const struct session session = TLS(good_names, PH_REASON_NONE);
+        struct ph_tls_policy policy = ENC;
+        struct fixture f;
+
+        policy.level = rows[i].level;
+        policy.require_groups = ph_str_from(rows[i].demanded);
+        fixture_make(&f, &session);
+        f.facts.group = rows[i].group;
+        cr_expect_eq(judge(&policy, &f, PH_CLEARANCE_ENVELOPE, NULL), rows[i].reason, "row %zu", i);
+    }
+}
