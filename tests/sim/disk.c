@@ -10,6 +10,7 @@
 #define LATE_SYNC_NS (60 * PH_NS_PER_MS)
 
 static void carry_out(struct sim_event *event);
+static bool disk_is_full(struct sim *sim);
 
 struct sim_disk *sim_disk_create(struct sim *sim)
 {
@@ -288,18 +289,86 @@ static int64_t effect(struct disk_op *d)
     case DISK_DIRECTORY_LIST:
         return do_list(d);
     case DISK_SPACE:
-        *d->out_free = SIM_DISK_BYTES / 2;
+        *d->out_free = disk_is_full(disk->sim) ? 0 : SIM_DISK_BYTES / 2;
         *d->out_total = SIM_DISK_BYTES;
         return 0;
     }
     return -EINVAL;
 }
 
+// What a write that fails leaves behind: some of its bytes, perhaps, and no word on which of them
+// are durable. A sync that failed is not made good by another: what it should have written counts
+// as written (and isn't).
+static void spoil(struct disk_op *d)
+{
+    struct sim_random *random = &d->disk->sim->random;
+    struct dirty *dirty;
+
+    if (d->kind == DISK_WRITE && sim_chance(random, 700)) {
+        size_t len = (size_t)sim_below(random, d->len + 1);
+
+        sim_image_write(&d->inode->seen, d->offset, d->data, len);
+        if (len > 0 && sim_chance(random, 500)) {
+            sim_disk_add_dirty(d->disk, d->inode, d->offset, d->data, len);
+        }
+    } else if (d->kind == DISK_SYNC) {
+        while ((dirty = STAILQ_FIRST(&d->inode->dirty)) != NULL) {
+            forget_dirty(d->inode, dirty);
+        }
+    }
+}
+
+static bool disk_is_full(struct sim *sim)
+{
+    uint64_t minute = sim->clock.now_ns / (60 * 1000 * PH_NS_PER_MS);
+
+    // The second and third of each five minutes.
+    return sim->options.on[SIM_disk_full] && !sim->calm && minute % 5 >= 1 && minute % 5 <= 2;
+}
+
+// 0, or why this operation fails.
+static int64_t failure_of(struct disk_op *d)
+{
+    struct sim_disk *disk = d->disk;
+    struct sim *sim = disk->sim;
+    bool writes = d->kind == DISK_WRITE || d->kind == DISK_SYNC || d->kind == DISK_ALLOCATE;
+    bool tells = d->kind == DISK_SIZE || d->kind == DISK_SPACE;
+
+    disk->carried_out++;
+    if (sim->options.fail_at > 0 && disk->carried_out >= sim->options.fail_at && !sim->calm) {
+        if (disk->carried_out == sim->options.fail_at && d->inode != NULL) {
+            d->inode->bad = sim->options.fail_for_good;
+        }
+        if (disk->carried_out == sim->options.fail_at) {
+            return -EIO;
+        }
+    }
+    if (writes && d->inode->bad && !sim->calm) {
+        return -EIO;
+    }
+    if (!tells && sim_fault(sim, SIM_disk_errors, 4)) {
+        if (writes) {
+            d->inode->bad = sim_chance(&sim->random, 300);
+        }
+        return -EIO;
+    }
+    if (disk_is_full(sim) && (d->kind == DISK_ALLOCATE || d->kind == DISK_DIRECTORY_CREATE ||
+                              (d->kind == DISK_WRITE && d->offset + d->len > d->inode->seen.len))) {
+        return -ENOSPC;
+    }
+    return 0;
+}
+
 static void carry_out(struct sim_event *event)
 {
     struct disk_op *d = event->owner;
-    int64_t result = effect(d);
+    int64_t result = d->io != NULL ? failure_of(d) : 0;
 
+    if (result < 0) {
+        spoil(d);
+    } else {
+        result = effect(d);
+    }
     LIST_REMOVE(d, link);
     sim_trace(d->disk->sim, "disk", d->kind, (uint64_t)result, d->offset);
     if (d->io != NULL) {

@@ -37,6 +37,7 @@ struct inode {
     struct image durable; // after a power cut
     struct dirty_list dirty;
     struct sim_file *locked_by;
+    bool bad;      // writes to it fail from now on
     unsigned late; // writes of a killed process, still to land: it stays locked
 };
 
@@ -123,6 +124,7 @@ struct sim_disk {
     struct names durable; // after a power cut
     struct change_list changes;
     uint64_t dirty_count;
+    uint64_t carried_out; // operations
 };
 
 void sim_image_write(struct image *image, uint64_t offset, const void *data, size_t len);

@@ -31,6 +31,9 @@
     X(lean_peers, 50, "peers without PIPELINING or CHUNKING")                                      \
     X(dns_trouble, 40, "lookups fail and are late")                                                \
     X(slow_disk, 30, "some disk operations take long")                                             \
+    X(disk_errors, 20, "reads, writes and syncs fail, once or for good in one file")               \
+    X(disk_full, 15, "the disk is full for a while")                                               \
+    X(clock_jumps, 20, "the wall clock jumps by up to an hour, back and forth")                    \
     X(pauses, 30, "workers are held up")                                                           \
     X(large, 40, "messages that go into extents")                                                  \
     X(clients_break, 50, "clients are reset and time out")
@@ -71,6 +74,8 @@ struct sim_options {
     uint64_t segment_bytes;
     uint64_t latency_min_ns;
     uint64_t latency_max_ns;
+    unsigned fail_at;   // the n-th disk operation fails, nothing else goes wrong; 0: off
+    bool fail_for_good; // and all that follow in that file
     bool trace;
 };
 

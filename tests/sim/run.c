@@ -150,9 +150,21 @@ static void on_recovered(void *owner, uint16_t log, const struct ph_spool_recove
     }
 }
 
+// The disk may fail in this history, so that the engine may have something to say of it.
+static bool disk_fails(const struct sim *sim)
+{
+    return sim->options.on[SIM_disk_errors] || sim->options.on[SIM_disk_full] ||
+           sim->options.fail_at > 0;
+}
+
 static void on_problem(void *owner, struct ph_str text)
 {
-    sim_fail(owner, "the engine has a problem: %.*s", PH_STR_ARG(text));
+    struct sim *sim = owner;
+
+    sim_trace_text(sim, "problem", text);
+    if (!disk_fails(sim)) {
+        sim_fail(sim, "the engine has a problem: %.*s", PH_STR_ARG(text));
+    }
 }
 
 // --- the life of a process ---
@@ -205,6 +217,13 @@ static void start(struct sim *sim)
     for (unsigned i = sim->worker_count; good && i-- > 0;) {
         good = ph_engine_open_worker(sim->engine_now, (uint16_t)i, &error) == 0;
     }
+    if (!good && disk_fails(sim) && !sim->calm) {
+        // It said why and ended; whoever watches over it starts it again.
+        sim_trace_text(sim, "no start", ph_buf_str(&error));
+        sim->crash_by_power = false;
+        sim->failed_starts++;
+        longjmp(sim->end_of_life, 1);
+    }
     if (!good) {
         sim_fail(sim, "the engine did not start: %.*s", PH_STR_ARG(ph_buf_str(&error)));
     }
@@ -221,6 +240,7 @@ static void die(struct sim *sim)
     sim_trace(sim, "end", sim->life, sim->crash_by_power, sim->events);
     sim->running = false;
     sim->crashes_done++;
+    sim->crash_at_event = 0;
     for (unsigned i = 0; i < sim->worker_count; i++) {
         sim_cancel(&sim->clock, &sim->workers[i]->turn);
     }
@@ -243,6 +263,17 @@ static void let_pass(struct sim *sim, uint64_t ns)
     sim_after(&sim->clock, &sim->pass, ns);
     while (sim->pass.slot != 0) {
         sim_step(sim);
+    }
+}
+
+// The hour is set, and set back.
+static void maybe_jump(struct sim *sim)
+{
+    if (sim_fault(sim, SIM_clock_jumps, 30)) {
+        int64_t by_ms = (int64_t)sim_between(&sim->random, 1000, 3600 * 1000);
+
+        sim->wall_offset_ms += sim_chance(&sim->random, 500) ? by_ms : -by_ms;
+        sim_trace(sim, "jump", (uint64_t)sim->wall_offset_ms, 0, 0);
     }
 }
 
@@ -279,6 +310,7 @@ static void live_through_faults(struct sim *sim)
     while (!over) {
         let_pass(sim, SIM_LOOK_NS);
         maybe_reload(sim);
+        maybe_jump(sim);
         over = sim->clock.now_ns >= SIM_CHAOS_MAX_NS ||
                (sim_clients_done(sim->clients) && sim->crash_at_event == 0 &&
                 sim->clock.now_ns >= SIM_CHAOS_MIN_NS) ||

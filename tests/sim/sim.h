@@ -71,6 +71,7 @@ struct sim {
     unsigned worker_count;
     struct ph_config *config;
     unsigned crashes_done;
+    unsigned failed_starts;
     unsigned reloads_done;
 };
 
