@@ -393,9 +393,12 @@ enum ph_spool_result ph_spool_append(struct ph_spool *spool, struct ph_spool_tic
     entry = put_message(group, ticket, options->id, options->envelope, body, options->content,
                         (options->attempt ? PH_RECORD_FLAG_ATTEMPT : 0) |
                             (extent ? PH_RECORD_FLAG_EXTENT : 0));
+    entry->kept = options->reserved && !extent;
     *out_content = NULL;
-    if (!extent && atomic_load_explicit(&spool->content_bytes, memory_order_relaxed) <=
-                       spool->options.content_memory_max) {
+    // What is kept may move into another group: its content isn't shown from memory.
+    if (!extent && !entry->kept &&
+        atomic_load_explicit(&spool->content_bytes, memory_order_relaxed) <=
+            spool->options.content_memory_max) {
         entry->content =
             content_in(group, options->envelope->recipient_count, body_at, options->content.len);
         ph_content_retain(entry->content);
@@ -741,13 +744,45 @@ static void written(struct ph_spool *spool, struct ph_spool_group *group)
     }
 }
 
-// What is known only here is said again, in front of all that was gathered since; the messages are
-// refused.
+static size_t kept_bytes(const struct ph_spool_group *failed)
+{
+    size_t bytes = 0;
+
+    for (uint32_t i = 0; i < failed->entry_count; i++) {
+        bytes += failed->entries[i].kept ? PH_SPOOL_INLINE_BYTES_MAX : 0;
+    }
+    return bytes;
+}
+
+// A notification is as known only here as the outcome that it tells of: it moves with its ticket.
+static void keep_message(struct ph_spool_group *again, struct ph_spool_group *failed,
+                         struct ph_group_entry *entry, const struct ph_record *record)
+{
+    uint32_t count = ph_record_recipient_count(record);
+    struct ph_envelope_recipient *recipients = ph_alloc(count * sizeof(*recipients));
+    struct ph_spool_ticket *ticket = entry->ticket;
+    struct ph_message_body body;
+    struct ph_envelope envelope;
+    struct ph_str content;
+
+    PH_CHECK(ph_record_read_message(record, &envelope, recipients, count, &body));
+    content = (struct ph_str){.data = failed->memory + failed->reserve + body.offset,
+                              .len = (size_t)body.len};
+    STAILQ_REMOVE(&failed->tickets, ticket, ph_spool_ticket, link);
+    put_message(again, ticket, record->id, &envelope, body, content, record->flags)->kept = true;
+    STAILQ_INSERT_TAIL(&again->tickets, ticket, link);
+    again->urgent = true;
+    free(recipients);
+}
+
+// What is known only here is said again, in front of all that was gathered since; the clients'
+// messages are refused.
 static void say_again(struct ph_spool *spool, struct ph_spool_group *failed, bool declare_void)
 {
-    struct ph_spool_group *again = group_new(spool, 0);
+    struct ph_spool_group *again = group_new(spool, kept_bytes(failed));
     struct ph_str meta = ph_buf_str(&failed->meta);
     struct ph_record record;
+    uint32_t message = 0;
 
     if (declare_void) {
         ph_record_plain(&again->meta, PH_RECORD_VOID, failed->number);
@@ -758,6 +793,12 @@ static void say_again(struct ph_spool *spool, struct ph_spool_group *failed, boo
         if (record.type != PH_RECORD_MESSAGE) {
             ph_buf_append_bytes(&again->meta, record.body.data - PH_RECORD_HEAD_BYTES, record.len);
             again->record_count++;
+        } else {
+            struct ph_group_entry *entry = &failed->entries[message++];
+
+            if (entry->kept) {
+                keep_message(again, failed, entry, &record);
+            }
         }
     }
     // Files whose end wasn't recorded wait for it.

@@ -41,6 +41,8 @@ struct ph_group_entry { // a message of a group
     struct ph_spool_ticket *ticket;
     struct ph_content *content; // the spool's reference until it is filled; NULL: none
     uint32_t meta_at;
+    bool kept; // our own: when its write fails it goes into the next one, as nobody would send it
+               // again
 };
 
 // Records and contents gathered for one write. The memory also backs the fresh contents, which hold

@@ -14,6 +14,7 @@
 #include "queue/spool_parts.h"
 
 #define PH_RECOVERY_WINDOW_BYTES ((size_t)256 << 10)        // read at a time; ours
+#define PH_RECOVERY_READ_TRIES 3                            // ours
 #define PH_RECOVERY_COPY_BYTES_MAX ((size_t)8 << 20)        // of one damaged place; ours
 #define PH_RECOVERY_RECORD_BYTES_MAX (UINT64_C(16) << 20)   // longer is no record; ours
 #define PH_RECOVERY_HEAD_SEARCH_BYTES (UINT64_C(256) << 10) // for a segment whose head is damaged
@@ -31,7 +32,8 @@ struct recovery {
     uint64_t last_group; // read so far; 0: none
     uint64_t *voided;    // numbers of groups that never counted
     size_t voided_count;
-    bool unknown; // a record of another version
+    bool unknown;       // a record of another version
+    int64_t unreadable; // errno of a read that failed, negative; 0: none has
 };
 
 static void unused_step(struct ph_op *op)
@@ -47,6 +49,28 @@ static int64_t read_at(struct ph_spool *spool, struct ph_segment *segment, void 
     ph_op_init(&op, unused_step, NULL);
     ph_io_file_read(segment->file, &op, out, len, offset);
     return ph_io_finish(spool->io, &op);
+}
+
+// What can't be read now is neither torn nor damaged: nothing may be concluded from it.
+static int64_t read_patiently(struct recovery *r, struct ph_segment *segment, size_t len,
+                              uint64_t offset)
+{
+    int64_t got = -EIO;
+
+    for (unsigned i = 0; i < PH_RECOVERY_READ_TRIES && got < 0; i++) {
+        got = read_at(r->spool, segment, r->window, len, offset);
+    }
+    if (got < 0 && r->unreadable == 0) {
+        char path[PH_SPOOL_PATH_MAX];
+
+        r->unreadable = got;
+        ph_spool_segment_path(r->spool, segment->slot, path);
+        ph_buf_printf(r->error,
+                      "%s can't be read at byte %llu: %s; see to the disk, or move the file away "
+                      "to go on without the mail in it",
+                      path, (unsigned long long)offset, strerror((int)-got));
+    }
+    return got;
 }
 
 // `len` bytes at `offset`, through a window that is read ahead; shorter at the file's end.
@@ -66,7 +90,7 @@ static struct ph_str view(struct recovery *r, struct ph_segment *segment, uint64
             PH_CHECK(r->window != NULL);
             r->window_cap = wanted;
         }
-        got = read_at(r->spool, segment, r->window, wanted, offset);
+        got = read_patiently(r, segment, wanted, offset);
         r->window_of = segment;
         r->window_at = offset;
         r->window_len = got > 0 ? (size_t)got : 0;
@@ -300,7 +324,9 @@ static void scan_segment(struct recovery *r, struct ph_segment *segment)
                 return;
             }
             // The window may have moved meanwhile.
-            PH_CHECK(group_at(r, segment, at, &group, &meta));
+            if (!group_at(r, segment, at, &group, &meta)) {
+                return; // and it can't be read again
+            }
             apply_group(r, segment, at, &group, meta);
             at = next;
             segment->used = at;
@@ -384,7 +410,12 @@ static int64_t open_segment(struct recovery *r, uint32_t slot, struct ph_segment
     }
     ph_io_file_size(segment->file, &op);
     size = ph_io_finish(spool->io, &op);
-    segment->size = size > 0 ? (uint64_t)size : 0;
+    if (size < 0) {
+        ph_buf_printf(r->error, "%s: %s", path, strerror((int)-size));
+        ph_spool_segment_close(segment);
+        return size;
+    }
+    segment->size = (uint64_t)size;
     segment->preallocated = segment->size >= spool->options.message_segment_bytes;
     if (ph_segment_head_decode(view(r, segment, 0, PH_SEGMENT_HEAD_BYTES), spool->seed, &head)) {
         if (head.log == spool->options.log) {
@@ -523,6 +554,17 @@ static void find_voided(struct recovery *r)
     }
 }
 
+static bool groups_behind(struct recovery *r, const struct ph_segment *segment)
+{
+    for (struct ph_segment *next = TAILQ_NEXT(segment, link); next != NULL;
+         next = TAILQ_NEXT(next, link)) {
+        if (search_group(r, next, PH_SEGMENT_HEAD_BYTES) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 // The head is written with the first group: where no later group shows that this one was durable,
 // the write was torn, and nobody was told of it.
 static bool head_torn(struct recovery *r, struct ph_segment *segment)
@@ -534,7 +576,7 @@ static bool head_torn(struct recovery *r, struct ph_segment *segment)
     uint64_t number = first ? group.number : 0;
 
     return first && search_group(r, segment, at + ph_group_disk_bytes(&group)) == 0 &&
-           (is_last_segment(segment) || is_void(r, number));
+           (!groups_behind(r, segment) || is_void(r, number));
 }
 
 static void judge_heads(struct recovery *r)
@@ -548,7 +590,7 @@ static void judge_heads(struct recovery *r)
         if (!segment->head_damaged) {
             continue;
         }
-        if (head_torn(r, segment)) {
+        if (head_torn(r, segment) && r->unreadable == 0) {
             r->report->torn_bytes += PH_SEGMENT_HEAD_BYTES;
             ph_spool_segment_discard(r->spool, segment);
         } else {
@@ -577,8 +619,11 @@ static void on_place(void *owner, const struct ph_spool_location *location, uint
 static void read_segments(struct recovery *r)
 {
     struct ph_segment *segment;
+    uint64_t oldest = oldest_needed(r);
 
-    ph_spool_segment_recycle(r->spool, oldest_needed(r));
+    if (r->unreadable == 0) {
+        ph_spool_segment_recycle(r->spool, oldest);
+    }
     find_voided(r);
     judge_heads(r);
     r->last_group = 0;
@@ -598,7 +643,8 @@ int ph_spool_recover(struct ph_spool *spool, ph_spool_on_recovered *on_recovered
 
     if (result >= 0) {
         read_segments(&r);
-        if (r.unknown) {
+        result = r.unreadable;
+        if (result == 0 && r.unknown) {
             ph_buf_printf(error, "%s holds records of another version of posthaste", spool->path);
             result = -EPROTONOSUPPORT;
         }
