@@ -149,9 +149,13 @@ void sim_check_counters(struct sim *sim)
 
 void sim_check_schedule(struct sim *sim, unsigned worker)
 {
+    struct ph_worker *w = ph_engine_worker(sim->engine_now, (uint16_t)worker);
     struct ph_survey survey = {0};
 
-    ph_survey_answer(ph_engine_worker(sim->engine_now, (uint16_t)worker), &survey);
+    if (w->stopping) {
+        return; // nothing new is begun
+    }
+    ph_survey_answer(w, &survey);
     if (survey.unscheduled > 0) {
         sim_fail(sim, "worker %u has %llu recipients without a next event", worker,
                  (unsigned long long)survey.unscheduled);

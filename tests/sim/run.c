@@ -318,25 +318,7 @@ static void live_through_faults(struct sim *sim)
     }
 }
 
-// No faults any more: everything must come to its end.
-static void drain(struct sim *sim)
-{
-    uint64_t until_ns = sim->clock.now_ns + SIM_DRAIN_NS_MAX;
-
-    sim->calm = true;
-    sim_trace(sim, "calm", queued(sim), sim->ledger.acked, 0);
-    while (queued(sim) > 0 || !sim_clients_done(sim->clients)) {
-        let_pass(sim, SIM_LOOK_NS);
-        if (sim->clock.now_ns > until_ns) {
-            sim_fail(sim, "stalled: %llu recipients are still queued long after all faults",
-                     (unsigned long long)queued(sim));
-            return;
-        }
-    }
-}
-
-// An orderly end, and one more start: nothing is owed any more.
-static void stop_and_look(struct sim *sim)
+static void stop_in_order(struct sim *sim)
 {
     uint64_t until_ns = sim->clock.now_ns + 10 * SIM_MINUTE_NS;
 
@@ -357,6 +339,35 @@ static void stop_and_look(struct sim *sim)
         sim->workers[i]->io.vtable->destroy(&sim->workers[i]->io);
     }
     ph_config_release(sim->config);
+}
+
+// No faults any more: everything must come to its end.
+static void drain(struct sim *sim)
+{
+    uint64_t until_ns = sim->clock.now_ns + SIM_DRAIN_NS_MAX;
+
+    sim->calm = true;
+    sim_trace(sim, "calm", queued(sim), sim->ledger.acked, 0);
+    if (disk_fails(sim)) {
+        // A log that was given up takes mail again after a restart: whoever mended the disk does
+        // it.
+        stop_in_order(sim);
+        start(sim);
+    }
+    while (queued(sim) > 0 || !sim_clients_done(sim->clients)) {
+        let_pass(sim, SIM_LOOK_NS);
+        if (sim->clock.now_ns > until_ns) {
+            sim_fail(sim, "stalled: %llu recipients are still queued long after all faults",
+                     (unsigned long long)queued(sim));
+            return;
+        }
+    }
+}
+
+// An orderly end, and one more start: nothing is owed any more.
+static void stop_and_look(struct sim *sim)
+{
+    stop_in_order(sim);
     start(sim);
     if (queued(sim) > 0) {
         sim_fail(sim, "risen again: %llu recipients after an orderly end with none",
