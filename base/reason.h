@@ -89,6 +89,7 @@
     X(EXPIRED, "expired", 550, "5.4.7", "undelivered for too long")                                \
     X(SITE_BACKOFF, "site-backoff", 451, "4.4.5", "the destination is being given a rest")         \
     X(LOCAL_RESOURCES, "local-resources", 451, "4.3.1", "a resource of ours ran out")              \
+    X(ADMINISTRATOR, "administrator", 554, "5.7.0", "an administrator ended it")                   \
     X(SITE_SLOWED, "site-slowed", 451, "4.4.5", "the peer said to slow down (BackoffOn)")          \
     X(SHUTDOWN, "shutdown", 451, "4.3.2", "posthaste was stopping")
 

@@ -13,6 +13,15 @@ static size_t take(char *data, size_t size, size_t count, void *owner)
 bool ph_cli_ask(const struct ph_config *config, const char *what, const char *argument,
                 struct ph_buf *out)
 {
+    bool refused;
+
+    return ph_cli_ask_for(config, what, argument, out, &refused);
+}
+
+bool ph_cli_ask_for(const struct ph_config *config, const char *what, const char *argument,
+                    struct ph_buf *out, bool *out_refused)
+{
+    long code = 0;
     CURL *curl = curl_easy_init();
     struct ph_buf path = {0};
     struct ph_buf url = {0};
@@ -25,9 +34,12 @@ bool ph_cli_ask(const struct ph_config *config, const char *what, const char *ar
     curl_easy_setopt(curl, CURLOPT_URL, ph_buf_cstr(&url));
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, out);
-    curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L);
     result = curl_easy_perform(curl);
-    if (result != CURLE_OK) {
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &code);
+    *out_refused = result == CURLE_OK && code >= 400;
+    if (*out_refused) {
+        fprintf(stderr, "posthaste: %.*s\n", PH_STR_ARG(ph_str_trim(ph_buf_str(out))));
+    } else if (result != CURLE_OK) {
         fprintf(stderr, "posthaste: the daemon doesn't answer at %s: %s; is it running?\n",
                 ph_buf_cstr(&path), curl_easy_strerror(result));
     }
@@ -35,5 +47,5 @@ bool ph_cli_ask(const struct ph_config *config, const char *what, const char *ar
     curl_easy_cleanup(curl);
     ph_buf_deinit(&path);
     ph_buf_deinit(&url);
-    return result == CURLE_OK;
+    return result == CURLE_OK && !*out_refused;
 }

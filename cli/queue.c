@@ -6,6 +6,7 @@
 
 #include "cli/cli.h"
 #include "cli/control.h"
+#include "cli/queue_steer.h"
 
 static const char *text_of(const json_t *object, const char *key)
 {
@@ -141,16 +142,31 @@ int ph_cli_queue(int argc, char **argv)
     int result = PH_EXIT_UNREACHABLE;
 
     if (!ph_cli_options_read(argc, argv, &options) || options.help || options.argument_count < 1 ||
-        options.argument_count > 2) {
+        (options.argument_count > 2 && !ph_cli_queue_steers(options.arguments[0]))) {
         printf("usage: posthaste queue list | sites | show ID | retry DOMAIN|'*'  [-c FILE] "
-               "[--json]\n");
+               "[--json]\n"
+               "       posthaste queue suspend | resume | bounce | delete QUERY\n"
+               "       posthaste queue export ID | QUERY to=DIRECTORY\n"
+               "QUERY: an id, a domain, '*', connector=, sender=, reason=TOKEN,\n"
+               "       state=ready|deferred|suspended, older=2h; all terms must hold\n");
         return options.help ? PH_EXIT_YES : PH_EXIT_USAGE;
     }
     what = options.arguments[0];
+    if (ph_cli_queue_steers(what)) {
+        config = ph_cli_config(options.config_path, false);
+        if (config == NULL) {
+            return PH_EXIT_CONFIG;
+        }
+        result = ph_cli_queue_steer(&options, config);
+        ph_config_release(config);
+        return result;
+    }
     argument = options.argument_count == 2 ? options.arguments[1] : "";
     if (strcmp(what, "list") != 0 && strcmp(what, "sites") != 0 &&
         ((strcmp(what, "show") != 0 && strcmp(what, "retry") != 0) || argument[0] == '\0')) {
-        fprintf(stderr, "posthaste: queue list, sites, show ID or retry DOMAIN\n");
+        fprintf(stderr,
+                "posthaste: queue list, sites, show ID, retry DOMAIN, suspend, resume, bounce, "
+                "delete or export QUERY\n");
         return PH_EXIT_USAGE;
     }
     config = ph_cli_config(options.config_path, false);

@@ -16,8 +16,11 @@
 #include "engine/metrics.h"
 #include "engine/policy_report.h"
 #include "engine/queue_report.h"
+#include "engine/queue_steer.h"
 #include "engine/socket_parts.h"
 #include "engine/worker.h"
+
+#define PH_ADMIN_PAUSE_NS 2000000 // between questions that go on; ours
 
 struct ph_admin {
     struct ph_engine *engine;
@@ -81,20 +84,33 @@ static void await(struct ph_engine *engine, struct question *question)
     release(question);
 }
 
+static void ask(struct ph_engine *engine, uint16_t worker,
+                void (*answer)(struct ph_worker *worker, void *argument), void *argument)
+{
+    struct question *question = ph_alloc(sizeof(*question));
+
+    *question = (struct question){.answer = answer, .argument = argument, .references = 2};
+    pthread_mutex_init(&question->lock, NULL);
+    pthread_cond_init(&question->done, NULL);
+    question->call.mail.kind = PH_MAIL_CALL;
+    question->call.call = answer_on_worker;
+    ph_mailbox_post(&ph_engine_worker(engine, worker)->mailbox, &question->call.mail);
+    await(engine, question);
+}
+
 static void ask_all(struct ph_engine *engine,
                     void (*answer)(struct ph_worker *worker, void *argument), void *argument)
 {
     for (uint16_t i = 0; i < ph_engine_worker_count(engine); i++) {
-        struct question *question = ph_alloc(sizeof(*question));
-
-        *question = (struct question){.answer = answer, .argument = argument, .references = 2};
-        pthread_mutex_init(&question->lock, NULL);
-        pthread_cond_init(&question->done, NULL);
-        question->call.mail.kind = PH_MAIL_CALL;
-        question->call.call = answer_on_worker;
-        ph_mailbox_post(&ph_engine_worker(engine, i)->mailbox, &question->call.mail);
-        await(engine, question);
+        ask(engine, i, answer, argument);
     }
+}
+
+static void pause_a_little(void)
+{
+    struct timespec pause = {.tv_nsec = PH_ADMIN_PAUSE_NS};
+
+    nanosleep(&pause, NULL);
 }
 
 // --- requests ---
@@ -158,6 +174,58 @@ static enum MHD_Result serve_http(void *owner, struct MHD_Connection *connection
     return reply_text(connection, MHD_HTTP_NOT_FOUND, "/metrics, /healthz or /readyz\n");
 }
 
+// Some of the queue at each question, so that no worker is held up by a long one.
+static enum MHD_Result serve_steer(struct ph_admin *admin, struct MHD_Connection *connection,
+                                   enum ph_queue_steer_kind kind, const char *argument)
+{
+    struct ph_queue_steer steer = {.kind = kind};
+    struct ph_buf text = {0};
+    struct ph_buf ids = {0};
+
+    if (!ph_queue_query_parse(ph_str_from(argument), &steer.query, &text)) {
+        return reply(connection, MHD_HTTP_BAD_REQUEST, "text/plain; charset=utf-8", &text);
+    }
+    steer.ids = &ids;
+    for (uint16_t i = 0; i < ph_engine_worker_count(admin->engine); i++) {
+        steer.at = 0;
+        steer.done = false;
+        ask(admin->engine, i, ph_queue_steer_answer, &steer);
+        while (!steer.done && !ph_engine_stopped(admin->engine)) {
+            pause_a_little();
+            ask(admin->engine, i, ph_queue_steer_answer, &steer);
+        }
+    }
+    if (kind == PH_STEER_FIND) {
+        return reply(connection, MHD_HTTP_OK, "text/plain; charset=utf-8", &ids);
+    }
+    ph_buf_printf(&text, "{\"recipients\":%llu}", (unsigned long long)steer.count);
+    return reply(connection, MHD_HTTP_OK, "application/json", &text);
+}
+
+static enum MHD_Result serve_export(struct ph_admin *admin, struct MHD_Connection *connection,
+                                    const char *argument)
+{
+    struct ph_queue_export *item;
+    struct ph_buf text = {0};
+    uint64_t id;
+    int found;
+
+    if (!ph_message_id_parse(ph_str_from(argument), &id)) {
+        return reply_text(connection, MHD_HTTP_BAD_REQUEST, "that is no message's id\n");
+    }
+    item = ph_queue_export_create(id);
+    ask_all(admin->engine, ph_queue_export_answer, item);
+    while ((found = ph_queue_export_take(item, &text)) == 0 && !ph_engine_stopped(admin->engine)) {
+        pause_a_little();
+        ask_all(admin->engine, ph_queue_export_answer, item);
+    }
+    ph_queue_export_release(item);
+    if (found <= 0) {
+        return reply_text(connection, MHD_HTTP_NOT_FOUND, "no such message is queued\n");
+    }
+    return reply(connection, MHD_HTTP_OK, "message/rfc822", &text);
+}
+
 static enum MHD_Result serve_control(void *owner, struct MHD_Connection *connection,
                                      const char *url, const char *method, const char *version,
                                      const char *data, size_t *data_size, void **state)
@@ -169,6 +237,7 @@ static enum MHD_Result serve_control(void *owner, struct MHD_Connection *connect
     struct ph_policy_report policy = {.argument = ph_str_from(argument)};
     struct ph_buf text = {0};
     struct ph_json json;
+    enum ph_queue_steer_kind steer;
     bool of_policy;
 
     (void)method;
@@ -178,6 +247,12 @@ static enum MHD_Result serve_control(void *owner, struct MHD_Connection *connect
     (void)state;
     if (strcmp(url, "/metrics") == 0) {
         return serve_metrics(admin, connection);
+    }
+    if (ph_queue_steer_kind(ph_str_from(url + 1), &steer)) {
+        return serve_steer(admin, connection, steer, argument != NULL ? argument : "");
+    }
+    if (strcmp(url, "/content") == 0) {
+        return serve_export(admin, connection, argument != NULL ? argument : "");
     }
     of_policy = ph_policy_report_kind(ph_str_from(url + 1), &policy.kind);
     if (!of_policy && !ph_queue_report_kind(ph_str_from(url + 1), &report.kind)) {

@@ -155,23 +155,36 @@ void ph_bounce_relayed(struct ph_worker *worker, const struct ph_dispatch *dispa
 
 void ph_bounce_delayed(struct ph_worker *worker, const struct ph_dispatch *dispatch)
 {
-    struct ph_dsn_recipient told[1];
-    const struct ph_client_recipient *late = &dispatch->recipients[0];
+    const struct ph_envelope *envelope = &dispatch->content->envelope;
+    const struct ph_message *message = ph_store_message(&worker->store, dispatch->message);
+    struct ph_dsn_recipient *told = ph_alloc(envelope->recipient_count * sizeof(*told));
     struct ph_dsn_options options = {
         .action = PH_DSN_DELAYED,
-        .retry_until_ms = dispatch->content->envelope.expiry_ms,
+        .retry_until_ms = envelope->expiry_ms,
         .recipients = told,
-        .recipient_count = 1,
     };
 
-    if (ph_dsn_wanted(&dispatch->content->envelope, late->recipient, PH_DSN_DELAYED)) {
-        told[0] = (struct ph_dsn_recipient){
-            .recipient = late->recipient,
-            .status = dispatch->reason.status,
-            .reason = dispatch->reason.kind,
-            .text = ph_str_from(dispatch->reason.sentence),
-            .remote = PH_STR_NONE,
-        };
+    for (uint32_t slot = message->first_recipient; slot != PH_INDEX_NONE;) {
+        const struct ph_recipient *r = ph_store_recipient(&worker->store, slot);
+
+        if (r->place != PH_PLACE_DONE && r->index < envelope->recipient_count &&
+            ph_dsn_wanted(envelope, &envelope->recipients[r->index], PH_DSN_DELAYED)) {
+            const struct ph_reason *last = &ph_queues_at(worker, r->queue)->last_error;
+            enum ph_reason_kind kind = (enum ph_reason_kind)r->last_kind;
+
+            told[options.recipient_count++] = (struct ph_dsn_recipient){
+                .recipient = &envelope->recipients[r->index],
+                .status = last->status,
+                .reason = last->kind != PH_REASON_NONE ? last->kind : kind,
+                .text = ph_str_from(last->kind != PH_REASON_NONE ? last->sentence
+                                                                 : ph_reason_summary(kind)),
+                .remote = PH_STR_NONE,
+            };
+        }
+        slot = r->next_of_message;
+    }
+    if (options.recipient_count > 0) {
         (void)store(worker, dispatch, &options);
     }
+    free(told);
 }

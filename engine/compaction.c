@@ -158,7 +158,8 @@ static uint32_t gather_states(const struct copy *copy, const struct ph_message *
         if (r->place == PH_PLACE_DONE) {
             out[count++] = (struct ph_outcome_record){
                 .recipient = r->index, .state = PH_QUEUED_DELIVERED, .attempts = r->attempts};
-        } else if (r->attempts > 0 || r->in_doubt || r->attempted) {
+        } else if (r->attempts > 0 || r->in_doubt || r->attempted ||
+                   r->place == PH_PLACE_DEFERRED) {
             out[count++] = (struct ph_outcome_record){
                 .recipient = r->index,
                 .state = PH_QUEUED_WAITING,

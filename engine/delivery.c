@@ -398,19 +398,29 @@ static void failed(struct ph_worker *worker, struct ph_dispatch *dispatch, uint3
 {
     struct ph_recipient *r = recipient_of(worker, dispatch, which);
     bool expired = dispatch->purpose == PH_DISPATCH_EXPIRE;
+    bool deleted = dispatch->purpose == PH_DISPATCH_DELETE;
 
     r->attempts += dispatch->purpose == PH_DISPATCH_DELIVER;
-    record(worker, dispatch, which, expired ? PH_QUEUED_EXPIRED : PH_QUEUED_FAILED, reason, 0);
+    record(worker, dispatch, which,
+           expired   ? PH_QUEUED_EXPIRED
+           : deleted ? PH_QUEUED_DELETED
+                     : PH_QUEUED_FAILED,
+           reason, 0);
     if (expired) {
         PH_COUNT(worker, expired, 1);
+    } else if (deleted) {
+        PH_COUNT(worker, deleted, 1);
     } else if (reason->kind == PH_REASON_SPOOL_DAMAGED) {
         PH_COUNT(worker, quarantined, 1);
     } else {
         PH_COUNT(worker, failed, 1);
     }
     PH_COUNT(worker, refusals[reason->kind], 1);
-    ph_delivery_log_outcome(worker, dispatch, which, expired ? "expired" : "failed", reason,
-                            r->attempts, 0);
+    ph_delivery_log_outcome(worker, dispatch, which,
+                            expired   ? "expired"
+                            : deleted ? "deleted"
+                                      : "failed",
+                            reason, r->attempts, 0);
     conclude_recipient(worker, dispatch, which);
 }
 
@@ -419,8 +429,9 @@ static void failed(struct ph_worker *worker, struct ph_dispatch *dispatch, uint3
 static void fail_recipients(struct ph_worker *worker, struct ph_dispatch *dispatch,
                             const struct ph_bounce_item *items, uint32_t count)
 {
-    bool stored =
-        count == 0 || dispatch->content == NULL || ph_bounce_send(worker, dispatch, items, count);
+    bool stored = count == 0 || dispatch->content == NULL ||
+                  dispatch->purpose == PH_DISPATCH_DELETE ||
+                  ph_bounce_send(worker, dispatch, items, count);
 
     for (uint32_t i = 0; i < count; i++) {
         if (stored) {
@@ -566,8 +577,23 @@ static void conclude_delay(struct ph_worker *worker, struct ph_dispatch *dispatc
     message->delay_notified = 1;
     message->loading = 0;
     ph_spool_delay_notified(ph_worker_spool_of(worker, dispatch->id), dispatch->id);
-    for (uint32_t i = dispatch->recipient_count; i-- > 0;) {
-        put_back(worker, dispatch, i);
+    // It goes on waiting as it did, also where it is suspended.
+    if (dispatch->due_ms > 0 && !dispatch->queue->obsolete) {
+        ph_store_recipient(&worker->store, dispatch->slots[0])->place = PH_PLACE_UNROUTED;
+        ph_queues_defer(dispatch->queue, dispatch->slots[0], dispatch->due_ms);
+    } else {
+        put_back(worker, dispatch, 0);
+    }
+}
+
+// It could not be read now: whatever was meant to be done with it waits.
+static void conclude_unread(struct ph_worker *worker, struct ph_dispatch *dispatch)
+{
+    if (dispatch->purpose == PH_DISPATCH_DELAY) {
+        ph_store_message(&worker->store, dispatch->message)->loading = 0;
+    }
+    for (uint32_t i = 0; i < dispatch->recipient_count; i++) {
+        defer(worker, dispatch, i, &dispatch->reason, PH_DELIVERY_NO_ROOM_MS);
     }
 }
 
@@ -576,9 +602,12 @@ void ph_delivery_conclude(struct ph_worker *worker, struct ph_dispatch *dispatch
     struct ph_queue *queue = dispatch->queue;
 
     PH_CHECK(dispatch->origin == worker->index);
-    if (dispatch->purpose == PH_DISPATCH_DELAY && !dispatch->damaged) {
+    if (dispatch->damaged && dispatch->reason.kind != PH_REASON_SPOOL_DAMAGED) {
+        conclude_unread(worker, dispatch);
+    } else if (dispatch->purpose == PH_DISPATCH_DELAY && !dispatch->damaged) {
         conclude_delay(worker, dispatch);
-    } else if (dispatch->purpose == PH_DISPATCH_FAIL || dispatch->purpose == PH_DISPATCH_EXPIRE) {
+    } else if (dispatch->purpose == PH_DISPATCH_FAIL || dispatch->purpose == PH_DISPATCH_EXPIRE ||
+               dispatch->purpose == PH_DISPATCH_DELETE) {
         conclude_whole(worker, dispatch);
     } else {
         switch (dispatch->result) {
@@ -611,9 +640,10 @@ void ph_delivery_fail(struct ph_worker *worker, uint32_t recipient, enum ph_reci
                       const struct ph_reason *reason)
 {
     const struct ph_recipient *r = ph_store_recipient(&worker->store, recipient);
-    struct ph_dispatch *dispatch =
-        create(ph_queues_at(worker, r->queue), r->message, &recipient, 1,
-               state == PH_QUEUED_EXPIRED ? PH_DISPATCH_EXPIRE : PH_DISPATCH_FAIL);
+    struct ph_dispatch *dispatch = create(ph_queues_at(worker, r->queue), r->message, &recipient, 1,
+                                          state == PH_QUEUED_EXPIRED   ? PH_DISPATCH_EXPIRE
+                                          : state == PH_QUEUED_DELETED ? PH_DISPATCH_DELETE
+                                                                       : PH_DISPATCH_FAIL);
 
     dispatch->reason = *reason;
     prepare(dispatch);
@@ -633,36 +663,66 @@ static struct ph_reason expiry_reason(const struct ph_queue *queue, const struct
                           ph_value_time_format(age_ms, age), last);
 }
 
-// Takes the waiting recipients of one message out of their queues for `purpose`, those of one queue
-// together.
-static void sweep_message(struct ph_worker *worker, uint32_t index, bool expired)
+static bool waits(const struct ph_recipient *r)
+{
+    return r->place == PH_PLACE_READY || r->place == PH_PLACE_DEFERRED;
+}
+
+// The waiting recipients of one message whose time is over, those of one queue together: so that
+// their sender is told once of each.
+static void expire_message(struct ph_worker *worker, uint32_t index)
 {
     struct ph_store *store = &worker->store;
-    uint32_t slot = ph_store_message(store, index)->first_recipient;
-    uint32_t next;
+    uint32_t slots[PH_RECIPIENTS_MAX];
+    uint32_t count;
 
-    for (; slot != PH_INDEX_NONE; slot = next) {
-        struct ph_recipient *r = ph_store_recipient(store, slot);
-        struct ph_queue *queue;
+    do {
+        struct ph_queue *queue = NULL;
+        struct ph_dispatch *dispatch;
 
-        next = r->next_of_message;
-        if (r->place != PH_PLACE_READY && r->place != PH_PLACE_DEFERRED) {
-            continue;
+        count = 0;
+        for (uint32_t slot = ph_store_message(store, index)->first_recipient;
+             slot != PH_INDEX_NONE && count < PH_RECIPIENTS_MAX;
+             slot = ph_store_recipient(store, slot)->next_of_message) {
+            const struct ph_recipient *r = ph_store_recipient(store, slot);
+
+            if (waits(r) && (queue == NULL || r->queue == queue->index)) {
+                queue = ph_queues_at(worker, r->queue);
+                ph_queues_remove(worker, slot);
+                slots[count++] = slot;
+            }
         }
-        queue = ph_queues_at(worker, r->queue);
-        if (expired) {
-            struct ph_reason reason = expiry_reason(
-                queue, r, ph_worker_now_ms(worker) - ph_store_message(store, index)->arrival_ms);
+        if (count > 0) {
+            dispatch = create(queue, index, slots, count, PH_DISPATCH_EXPIRE);
+            dispatch->reason = expiry_reason(
+                queue, ph_store_recipient(store, slots[0]),
+                ph_worker_now_ms(worker) - ph_store_message(store, index)->arrival_ms);
+            prepare(dispatch);
+        }
+        // What was prepared at once is over with, and so may be the message.
+    } while (count > 0 && ph_store_message(store, index)->open_count > 0);
+}
 
-            ph_queues_remove(worker, slot);
-            ph_delivery_fail(worker, slot, PH_QUEUED_EXPIRED, &reason);
-        } else {
+// One waiting recipient stands for all of its message: the notification names each that waits.
+static void tell_of_delay(struct ph_worker *worker, uint32_t index)
+{
+    struct ph_store *store = &worker->store;
+    struct ph_message *message = ph_store_message(store, index);
+
+    for (uint32_t slot = message->first_recipient; slot != PH_INDEX_NONE;
+         slot = ph_store_recipient(store, slot)->next_of_message) {
+        const struct ph_recipient *r = ph_store_recipient(store, slot);
+
+        if (waits(r)) {
+            struct ph_queue *queue = ph_queues_at(worker, r->queue);
+            bool deferred = r->place == PH_PLACE_DEFERRED;
+            uint64_t due_ms = r->due_ms;
             struct ph_dispatch *dispatch;
 
             ph_queues_remove(worker, slot);
             dispatch = create(queue, index, &slot, 1, PH_DISPATCH_DELAY);
-            dispatch->reason = queue->last_error;
-            ph_store_message(store, index)->loading = 1;
+            dispatch->due_ms = deferred ? due_ms : 0;
+            message->loading = 1;
             prepare(dispatch);
             return;
         }
@@ -684,10 +744,10 @@ void ph_delivery_sweep(struct ph_worker *worker)
             continue;
         }
         if (now_ms >= message->expiry_ms) {
-            sweep_message(worker, index, true);
+            expire_message(worker, index);
         } else if (worker->config->delay_dsn_enabled && !message->delay_notified &&
                    !message->loading && delay_ms > 0 && now_ms >= message->arrival_ms + delay_ms) {
-            sweep_message(worker, index, false);
+            tell_of_delay(worker, index);
         }
     }
     if (worker->sweep_at >= store->message_used) {

@@ -74,6 +74,7 @@ enum ph_dispatch_purpose {
     PH_DISPATCH_DELIVER,
     PH_DISPATCH_FAIL, // its recipients fail with `reason`: the message is read for the notification
     PH_DISPATCH_EXPIRE, // their time is over
+    PH_DISPATCH_DELETE, // an administrator's word: nobody is told
     PH_DISPATCH_DELAY,  // their sender is told that they are late; they wait on
 };
 
@@ -97,7 +98,8 @@ struct ph_dispatch {
     struct ph_content *content; // referenced once prepared
     uint64_t formed_ms;
     uint64_t arrival_ms;
-    bool ambiguous; // a recipient was left in doubt before: this may be a second delivery
+    uint64_t due_ms; // DELAY: until when its recipient waits; 0: it is ready
+    bool ambiguous;  // a recipient was left in doubt before: this may be a second delivery
 
     // Preparation at the origin.
     struct ph_spool_load load;

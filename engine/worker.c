@@ -14,10 +14,12 @@
 #include "tls/verify.h"
 
 #define PH_WORKER_SWEEP_NS (60 * 1000 * PH_NS_PER_MS) // expiry, delays, what is idle; ours
-#define PH_WORKER_SWEEP_MORE_NS (10 * PH_NS_PER_MS)   // while a sweep isn't through
-#define PH_WORKER_IDLE_MS (10 * 60 * 1000)            // queues and sites unused so long go; ours
-#define PH_WORKER_STOP_POLL_NS (50 * PH_NS_PER_MS)    // while coming to rest
-#define PH_WORKER_CHAIN_CACHE_MAX 4096                // verdicts; ours
+#define PH_WORKER_SWEEP_MIN_NS (250 * PH_NS_PER_MS)   // where times are short: laboratories
+#define PH_WORKER_SWEEP_PART 20
+#define PH_WORKER_SWEEP_MORE_NS (10 * PH_NS_PER_MS) // while a sweep isn't through
+#define PH_WORKER_IDLE_MS (10 * 60 * 1000)          // queues and sites unused so long go; ours
+#define PH_WORKER_STOP_POLL_NS (50 * PH_NS_PER_MS)  // while coming to rest
+#define PH_WORKER_CHAIN_CACHE_MAX 4096              // verdicts; ours
 
 static void take_mail(struct ph_worker *worker);
 static bool serve_sites(struct ph_worker *worker);
@@ -110,6 +112,22 @@ static bool serve_sites(struct ph_worker *worker)
     return !TAILQ_EMPTY(&worker->dirty_sites);
 }
 
+// Often enough that nothing outlives its time by much more than a twentieth of it.
+static uint64_t sweep_rest_ns(const struct ph_worker *worker)
+{
+    const struct ph_retry_series *retry = &worker->config->retry;
+    uint64_t shortest_ms = retry->expiration_ms;
+    uint64_t rest_ns;
+
+    if (retry->delay_notification_ms > 0 && retry->delay_notification_ms < shortest_ms) {
+        shortest_ms = retry->delay_notification_ms;
+    }
+    rest_ns = shortest_ms * PH_NS_PER_MS / PH_WORKER_SWEEP_PART;
+    return rest_ns < PH_WORKER_SWEEP_MIN_NS ? PH_WORKER_SWEEP_MIN_NS
+           : rest_ns < PH_WORKER_SWEEP_NS   ? rest_ns
+                                            : PH_WORKER_SWEEP_NS;
+}
+
 static void on_sweep(struct ph_timer *timer)
 {
     struct ph_worker *worker = timer->owner;
@@ -136,7 +154,7 @@ static void on_sweep(struct ph_timer *timer)
     }
     ph_wheel_set(&worker->wheel, &worker->sweep_timer,
                  worker->io->now_ns +
-                     (worker->sweep_at == 0 ? PH_WORKER_SWEEP_NS : PH_WORKER_SWEEP_MORE_NS));
+                     (worker->sweep_at == 0 ? sweep_rest_ns(worker) : PH_WORKER_SWEEP_MORE_NS));
 }
 
 // --- clocks, chance, others ---
@@ -315,7 +333,7 @@ int ph_worker_open(struct ph_worker *worker, struct ph_buf *error)
         .tickets = ph_engine_tickets(worker->engine),
     });
     ph_timer_init(&worker->sweep_timer, on_sweep, worker);
-    ph_wheel_set(&worker->wheel, &worker->sweep_timer, worker->io->now_ns + PH_WORKER_SWEEP_NS);
+    ph_wheel_set(&worker->wheel, &worker->sweep_timer, worker->io->now_ns + sweep_rest_ns(worker));
     ph_compaction_start(worker);
     // The adopted ones first in the table, their own last to be opened: recovery routes through it.
     result = open_log(worker, worker->index, &worker->spool, error);
