@@ -300,6 +300,8 @@ static void build_transport(struct ph_builder *b)
     config->receive_domain_secure_count = v[PH_TRANSPORT_RECEIVE_SECURE].word_count;
 }
 
+enum { QUEUE_RETRY_EXCHANGE, QUEUE_RETRY_EXPONENTIAL }; // as RetrySchedule lists them
+
 static void build_queue(struct ph_builder *b)
 {
     struct ph_value v[PH_QUEUE_KEY_COUNT];
@@ -313,6 +315,10 @@ static void build_queue(struct ph_builder *b)
         .transient_ms = v[PH_QUEUE_KEY_TRANSIENT_INTERVAL].number,
         .later_ms = v[PH_QUEUE_KEY_LATER_INTERVAL].number,
         .message_ms = v[PH_QUEUE_KEY_MESSAGE_RETRY].number,
+        .exponential_first_ms = v[PH_QUEUE_KEY_RETRY_SCHEDULE].number == QUEUE_RETRY_EXPONENTIAL
+                                    ? v[PH_QUEUE_KEY_RETRY_FIRST].number
+                                    : 0,
+        .exponential_last_ms = v[PH_QUEUE_KEY_RETRY_LAST].number,
         .expiration_ms = v[PH_QUEUE_KEY_EXPIRATION].number,
         .delay_notification_ms = v[PH_QUEUE_KEY_DELAY_NOTIFICATION].number,
     };

@@ -214,6 +214,9 @@ enum ph_block_kind {
       IN_FORCE)                                                                                    \
     X(LATER_INTERVAL, "OutboundConnectionFailureRetryInterval", TIME, "10m", 1000, PH_DAYS_MS(20), \
       NULL, IN_FORCE)                                                                              \
+    X(RETRY_SCHEDULE, "RetrySchedule", CHOICE, "Exchange", 0, 0, "Exchange|Exponential", IN_FORCE) \
+    X(RETRY_FIRST, "RetryFirstInterval", TIME, "5m", 100, 86400000, NULL, IN_FORCE)                \
+    X(RETRY_LAST, "RetryLastInterval", TIME, "4h", 100, PH_DAYS_MS(20), NULL, IN_FORCE)            \
     X(DELAY_DSN, "ExternalDelayDsnEnabled", BOOL, "true", 0, 0, NULL, IN_FORCE)                    \
     X(INTERNAL_DELAY_DSN, "InternalDelayDsnEnabled", BOOL, "true", 0, 0, NULL, NO_EFFECT)          \
     X(MAX_IDLE_BEFORE_RESUBMIT, "MaxIdleTimeBeforeResubmit", TIME, "12h", 0, PH_DAYS_MS(7), NULL,  \

@@ -206,12 +206,14 @@ struct ph_site_block {
 };
 
 struct ph_retry_series {
-    uint32_t glitch_count;          // 4
-    uint64_t glitch_ms;             // 1 min
-    uint32_t transient_count;       // 6
-    uint64_t transient_ms;          // 5 min
-    uint64_t later_ms;              // OutboundConnectionFailureRetryInterval, 10 min
-    uint64_t message_ms;            // MessageRetryInterval, 15 min
+    uint32_t glitch_count;         // 4
+    uint64_t glitch_ms;            // 1 min
+    uint32_t transient_count;      // 6
+    uint64_t transient_ms;         // 5 min
+    uint64_t later_ms;             // OutboundConnectionFailureRetryInterval, 10 min
+    uint64_t message_ms;           // MessageRetryInterval, 15 min
+    uint64_t exponential_first_ms; // RetrySchedule = Exponential; 0: Exchange's series
+    uint64_t exponential_last_ms;
     uint64_t expiration_ms;         // MessageExpirationTimeout, 2 d
     uint64_t delay_notification_ms; // 4 h
 };

@@ -458,8 +458,8 @@ static bool conclude_answer(struct ph_worker *worker, struct ph_dispatch *dispat
 {
     struct ph_recipient *r = recipient_of(worker, dispatch, which);
     const struct ph_client_recipient *answer = &dispatch->recipients[which];
-    uint64_t interval_ms =
-        ph_worker_retry_delay(worker, &dispatch->queue->config->retry, PH_RETRY_MESSAGE, 1);
+    uint64_t interval_ms = ph_worker_retry_delay(worker, &dispatch->queue->config->retry,
+                                                 PH_RETRY_MESSAGE, r->attempts + 1u);
     struct ph_reason reason;
 
     switch (answer->outcome) {
@@ -694,9 +694,9 @@ static void expire_message(struct ph_worker *worker, uint32_t index)
         }
         if (count > 0) {
             dispatch = create(queue, index, slots, count, PH_DISPATCH_EXPIRE);
-            dispatch->reason = expiry_reason(
-                queue, ph_store_recipient(store, slots[0]),
-                ph_worker_now_ms(worker) - ph_store_message(store, index)->arrival_ms);
+            dispatch->reason = expiry_reason(queue, ph_store_recipient(store, slots[0]),
+                                             ph_worker_now_ms(worker) -
+                                                 ph_store_message(store, index)->arrival_ms);
             prepare(dispatch);
         }
         // What was prepared at once is over with, and so may be the message.

@@ -216,6 +216,8 @@ struct ph_retry_intervals ph_worker_retry_intervals(const struct ph_retry_series
         .transient_ms = series->transient_ms,
         .later_ms = series->later_ms,
         .message_ms = series->message_ms,
+        .exponential_first_ms = series->exponential_first_ms,
+        .exponential_last_ms = series->exponential_last_ms,
     };
 }
 
@@ -480,7 +482,9 @@ void ph_worker_close(struct ph_worker *worker)
     ph_store_drop_contents(&worker->store);
     for (size_t i = 0; i < worker->adopted_count; i++) {
         ph_spool_close(worker->adopted[i]);
+        worker->adopted[i] = NULL;
     }
+    worker->adopted_count = 0;
     free(worker->adopted);
     ph_spool_close(worker->spool);
     worker->spool = NULL;
@@ -491,6 +495,31 @@ void ph_worker_close(struct ph_worker *worker)
     ph_config_release(worker->config);
 }
 
+static uint64_t segments_of_all(const struct ph_worker *worker, const struct ph_spool_stats *own)
+{
+    uint64_t segments = own->segments + own->segments_free;
+
+    for (size_t i = 0; i < worker->adopted_count && worker->adopted[i] != NULL; i++) {
+        struct ph_spool_stats stats = ph_spool_stats(worker->adopted[i]);
+
+        segments += stats.segments + stats.segments_free;
+    }
+    return segments;
+}
+
+// Every recipient taken on is delivered, failed, expired, deleted, quarantined or still owed.
+static void check_balance(struct ph_worker *worker)
+{
+    uint64_t taken = PH_COUNTER_READ(worker, accepted) + PH_COUNTER_READ(worker, dsn_created) +
+                     PH_COUNTER_READ(worker, recovered);
+    uint64_t told = PH_COUNTER_READ(worker, delivered) + PH_COUNTER_READ(worker, failed) +
+                    PH_COUNTER_READ(worker, expired) + PH_COUNTER_READ(worker, deleted) +
+                    PH_COUNTER_READ(worker, quarantined) + PH_COUNTER_READ(worker, queued);
+
+    PH_DCHECK(taken == told);
+    PH_COUNT_SET(worker, unbalanced, taken > told ? taken - told : told - taken);
+}
+
 // Log lines go to whoever writes them; counters that others keep are copied for the metrics.
 static void publish(struct ph_worker *worker)
 {
@@ -498,6 +527,7 @@ static void publish(struct ph_worker *worker)
         ph_engine_log_lines(worker->engine, worker->index, ph_buf_str(&worker->log));
         ph_buf_clear(&worker->log);
     }
+    check_balance(worker);
     PH_COUNT_SET(worker, config_generation, worker->config->generation);
     if (worker->spool != NULL) {
         struct ph_spool_stats stats = ph_spool_stats(worker->spool);
@@ -506,6 +536,9 @@ static void publish(struct ph_worker *worker)
         PH_COUNT_SET(worker, spool_groups, stats.groups);
         PH_COUNT_SET(worker, spool_group_messages, stats.group_messages);
         PH_COUNT_SET(worker, spool_health, stats.health);
+        PH_COUNT_SET(worker, spool_full, stats.full);
+        PH_COUNT_SET(worker, spool_poisoned, stats.poisoned);
+        PH_COUNT_SET(worker, spool_segments, segments_of_all(worker, &stats));
         PH_COUNT_SET(worker, durable_writes, worker->io->stats.durable_writes);
         PH_COUNT_SET(worker, chains_verified, verified.full);
         PH_COUNT_SET(worker, chains_cached, verified.cached);

@@ -79,6 +79,10 @@ struct ph_counters {
     _Atomic uint64_t connections_out;   // now
     _Atomic uint64_t connections_in;    // now
     _Atomic uint64_t spool_health;      // enum ph_spool_health, now
+    _Atomic uint64_t spool_full;        // of its own log, now: new mail gets 452
+    _Atomic uint64_t spool_segments;    // of all its logs, now
+    _Atomic uint64_t spool_poisoned;    // segments that failed
+    _Atomic uint64_t unbalanced;        // what was taken on, less what became of it: must be 0
     _Atomic uint64_t verify_cpu_ns;     // spent on certificate chains
     _Atomic uint64_t revocation_lists;  // at hand, now
     _Atomic uint64_t config_generation; // of the configuration in force here

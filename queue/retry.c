@@ -14,7 +14,14 @@ uint64_t ph_retry_delay_ms(const struct ph_retry_intervals *intervals, enum ph_r
     uint32_t glitches = kind == PH_RETRY_CONNECTION ? intervals->glitch_count : 0;
     uint64_t interval = intervals->later_ms;
 
-    if (kind == PH_RETRY_MESSAGE) {
+    if (intervals->exponential_first_ms > 0) {
+        interval = intervals->exponential_first_ms;
+        for (uint32_t i = 1; i < failure_count && interval < intervals->exponential_last_ms; i++) {
+            interval *= 2;
+        }
+        interval =
+            interval < intervals->exponential_last_ms ? interval : intervals->exponential_last_ms;
+    } else if (kind == PH_RETRY_MESSAGE) {
         interval = intervals->message_ms;
     } else if (failure_count <= glitches) {
         interval = intervals->glitch_ms;

@@ -1,4 +1,5 @@
-// When to try again: Exchange's series for connections, TLS refusals and messages.
+// When to try again: Exchange's series for connections, TLS refusals and messages, or plain
+// doubling.
 #pragma once
 
 #include <stddef.h>
@@ -11,6 +12,10 @@ struct ph_retry_intervals {
     uint64_t transient_ms;
     uint64_t later_ms;   // OutboundConnectionFailureRetryInterval
     uint64_t message_ms; // MessageRetryInterval
+    // RetrySchedule = Exponential: the first interval, doubled each time up to the last, whatever
+    // failed. 0: Exchange's series.
+    uint64_t exponential_first_ms;
+    uint64_t exponential_last_ms;
 };
 
 enum ph_retry_kind {

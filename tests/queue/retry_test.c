@@ -60,3 +60,23 @@ Test(retry, own_series_ends_at_its_last_interval)
         cr_expect_eq(most, wanted[failures] + wanted[failures] / 10);
     }
 }
+
+Test(retry, plain_doubling)
+{
+    struct ph_retry_intervals doubling = defaults;
+    static const uint64_t minutes[] = {5, 10, 20, 40, 80, 160, 240, 240};
+
+    doubling.exponential_first_ms = 5 * MINUTE;
+    doubling.exponential_last_ms = 240 * MINUTE;
+    for (uint32_t i = 0; i < sizeof(minutes) / sizeof(minutes[0]); i++) {
+        for (int kind = PH_RETRY_CONNECTION; kind <= PH_RETRY_MESSAGE; kind++) {
+            cr_expect_eq(ph_retry_delay_ms(&doubling, (enum ph_retry_kind)kind, i + 1, 0),
+                         minutes[i] * MINUTE);
+        }
+        cr_expect(ph_retry_delay_ms(&doubling, PH_RETRY_MESSAGE, i + 1, UINT64_MAX) <=
+                  minutes[i] * MINUTE * 11 / 10);
+    }
+    cr_expect_eq(ph_retry_delay_ms(&doubling, PH_RETRY_MESSAGE, UINT32_MAX, 0), 240 * MINUTE);
+    doubling.exponential_last_ms = MINUTE; // shorter than the first
+    cr_expect_eq(ph_retry_delay_ms(&doubling, PH_RETRY_MESSAGE, 1, 0), MINUTE);
+}
