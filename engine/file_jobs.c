@@ -123,6 +123,22 @@ static int64_t read_all(int fd, char *out, size_t len, uint64_t offset)
     return (int64_t)done;
 }
 
+// Around the page cache if that works: nobody will read them, and they would push out what is read.
+static int64_t write_zeros(const struct ph_file_handle *handle, const char *zeros, uint64_t size)
+{
+    bool direct = handle->direct_fd >= 0;
+    int64_t result = 0;
+
+    for (uint64_t at = 0; result >= 0 && at < size; at += PH_ALLOCATE_CHUNK_BYTES) {
+        size_t left = (size_t)(size - at);
+        size_t len = left < PH_ALLOCATE_CHUNK_BYTES ? left : PH_ALLOCATE_CHUNK_BYTES;
+
+        direct = direct && write_all(handle->direct_fd, zeros, len, at) == (int64_t)len;
+        result = direct ? (int64_t)len : write_all(handle->fd, zeros, len, at);
+    }
+    return result;
+}
+
 // Blocks reserved and written once: a synced write into them costs half of one that appends.
 static int64_t allocate(struct file_job *job)
 {
@@ -134,12 +150,7 @@ static int64_t allocate(struct file_job *job)
         result = -ENOMEM;
     } else if (error == 0) {
         memset(zeros, 0, PH_ALLOCATE_CHUNK_BYTES);
-        for (uint64_t at = 0; result >= 0 && at < job->offset; at += PH_ALLOCATE_CHUNK_BYTES) {
-            uint64_t left = job->offset - at;
-
-            result = write_all(job->handle->fd, zeros,
-                               left < PH_ALLOCATE_CHUNK_BYTES ? left : PH_ALLOCATE_CHUNK_BYTES, at);
-        }
+        result = write_zeros(job->handle, zeros, job->offset);
         if (result >= 0) {
             result = fdatasync(job->handle->fd) == 0 ? 0 : -errno;
         }

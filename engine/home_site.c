@@ -299,8 +299,13 @@ void ph_home_site_receive(struct ph_worker *worker, struct ph_mail_site *mail)
         ph_site_answered(site, &mail->answer, &mail->reason);
         break;
     }
-    ph_site_spec_release(mail->spec);
-    free(mail);
+    ph_home_site_discard(mail);
+}
+
+void ph_home_site_discard(struct ph_mail_site *take_mail)
+{
+    ph_site_spec_release(take_mail->spec);
+    free(take_mail);
 }
 
 const struct ph_site_account *ph_home_site_account(const struct ph_worker *worker,

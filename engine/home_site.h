@@ -46,6 +46,8 @@ void ph_home_site_slow(struct ph_site *site, const struct ph_reason *reason);
 
 // Takes mail of either direction.
 void ph_home_site_receive(struct ph_worker *worker, struct ph_mail_site *take_mail);
+// Read by nobody: all workers are at rest.
+void ph_home_site_discard(struct ph_mail_site *take_mail);
 // The account of a site whose home is this worker, for those who look; NULL: none.
 const struct ph_site_account *ph_home_site_account(const struct ph_worker *worker,
                                                    const uint8_t key[PH_SITE_KEY_BYTES]);

@@ -460,11 +460,32 @@ static void void_attempts(struct ph_worker *worker)
     }
 }
 
+// What came after the last turn: a grant given back, a question of an administrator's.
+static void take_last_mail(struct ph_worker *worker)
+{
+    struct ph_mail *mail = ph_mailbox_take(&worker->mailbox);
+
+    while (mail != NULL) {
+        struct ph_mail *next = mail->next;
+
+        if (mail->kind == PH_MAIL_SITE) {
+            ph_home_site_discard((struct ph_mail_site *)mail);
+        } else {
+            struct ph_mail_call *call = PH_CONTAINER_OF(mail, struct ph_mail_call, mail);
+
+            PH_CHECK(mail->kind == PH_MAIL_CALL);
+            call->call(worker, call);
+        }
+        mail = next;
+    }
+}
+
 void ph_worker_close(struct ph_worker *worker)
 {
     struct ph_site *site;
     struct ph_site *next_site;
 
+    take_last_mail(worker);
     ph_worker_ingest_close(worker);
     ph_tlsrpt_sender_destroy(worker->tlsrpt);
     worker->tlsrpt = NULL;

@@ -154,6 +154,31 @@ Test(io_file, a_short_write_is_an_error_in_the_end, .timeout = 60)
     }
 }
 
+// Also where the length is no multiple of a block: nothing may stay in front of or behind the
+// zeros.
+Test(io_file, an_allocated_file_is_zeros_to_its_end, .timeout = 60)
+{
+    for (unsigned which = 0; which < IO_WORLDS; which++) {
+        for (int direct = 0; direct < 2; direct++) {
+            int64_t size = (int64_t)(3 * BLOCK + 100);
+            struct files f;
+
+            start(&f, which);
+            cr_assert_eq(
+                open_file(&f, PH_FILE_WRITE | PH_FILE_CREATE | (direct ? PH_FILE_DIRECT : 0)), 0);
+            cr_assert_eq(DO(&f, op, ph_io_file_write(f.file, &op, f.data, 2 * BLOCK, 0)),
+                         (int64_t)(2 * BLOCK));
+            cr_assert_eq(DO(&f, op, ph_io_file_allocate(f.file, &op, (uint64_t)size)), 0);
+            cr_assert_eq(DO(&f, op, ph_io_file_size(f.file, &op)), size);
+            cr_assert_eq(read_at(&f, 4 * BLOCK, 0), size);
+            for (int64_t i = 0; i < size; i++) {
+                cr_assert(f.read[i] == 0, "%s: byte %lld", f.b.name, (long long)i);
+            }
+            finish(&f);
+        }
+    }
+}
+
 Test(io_file, many_writes_at_once_each_tell_of_themselves, .timeout = 60)
 {
     for (unsigned which = 0; which < IO_WORLDS; which++) {
