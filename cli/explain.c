@@ -9,7 +9,21 @@
 #include "engine/router.h"
 #include "smtp/address.h"
 
-static void explain_policy(const struct ph_tls_policy *policy, struct ph_buf *out)
+// Beside what the connector demands: what the destination may publish is asked when mail comes.
+static void explain_destination(const struct ph_tls_policy *policy, bool sts, struct ph_buf *out)
+{
+    static const char *const words[] = {
+        [PH_DANE_MANDATORY] = "DANE must be published, and match (SmtpDaneMode)",
+        [PH_DANE_OPPORTUNISTIC] = "DANE where its mail hosts publish it, and then it must match",
+        [PH_DANE_NONE] = "DANE isn't looked at (SmtpDaneMode)",
+    };
+
+    ph_buf_printf(out, "  of the destination: %s;\n    MTA-STS %s\n", words[policy->dane_mode],
+                  sts ? "where it publishes a policy (posthaste policy show tells)"
+                      : "isn't looked at (MtaStsMode)");
+}
+
+static void explain_policy(const struct ph_tls_policy *policy, bool sts, struct ph_buf *out)
 {
     static const char *const words[] = {
         [PH_TLS_DOMAIN_VALIDATION] =
@@ -39,6 +53,7 @@ static void explain_policy(const struct ph_tls_policy *policy, struct ph_buf *ou
                       PH_STR("  Domain Security: the domain is listed, but this connector isn't "
                              "DomainSecureEnabled: its mail will be deferred\n"));
     }
+    explain_destination(policy, sts, out);
     if (policy->report) {
         ph_buf_printf(out, "  Mode = report: only %s is enforced\n",
                       ph_tls_level_name(ph_tls_policy_level(policy)));
@@ -115,7 +130,7 @@ int ph_cli_explain(int argc, char **argv)
         ph_buf_append(&text, PH_STR("\nnext hop\n"));
         explain_hosts(config, connector, domain, &text);
         ph_buf_append(&text, PH_STR("\nTLS policy\n"));
-        explain_policy(&policy, &text);
+        explain_policy(&policy, connector->mta_sts, &text);
     } else {
         ph_buf_append(&text, PH_STR("\nno connector carries it: the mail would wait for a "
                                     "configuration that has one\n"));

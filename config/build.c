@@ -364,6 +364,12 @@ static void build_resolver(struct ph_builder *b)
         (void)ph_build_file(b, &v[PH_RESOLVER_HTTPS_TRUST_ANCHORS], settings->https_trust_anchors,
                             "C17", "HttpsTrustAnchors", &pem, NULL);
     }
+    if (settings->forwarder_count > 0 && settings->trust_anchor.len == 0) {
+        ph_build_warning(b, v[PH_RESOLVER_FORWARDERS].at, "W20", "Forwarders",
+                         "what forwarders answer is validated with TrustAnchor only: without it "
+                         "nobody's DANE is seen; write TrustAnchor = \"/usr/share/dns/root.key\" "
+                         "where they pass DNSSEC on");
+    }
     if (settings->https_port != 443) {
         ph_build_warning(b, v[PH_RESOLVER_HTTPS_PORT].at, "W17", "HttpsPort",
                          "what is published by https is fetched from port %u instead of 443: for "
