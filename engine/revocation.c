@@ -7,8 +7,8 @@
 #include "engine/connection.h"
 #include "engine/mailbox.h"
 #include "engine/revocation_parts.h"
-#include "tls/chain.h"
 #include "tls/crls.h"
+#include "tls/verify.h"
 
 // A question on its way to worker 0.
 struct question {
@@ -17,7 +17,6 @@ struct question {
     uint64_t ticket;
     struct ph_buf urls; // each ended by '\n'
     struct ph_buf issuers;
-    struct ph_trust *trust; // referenced
 };
 
 static void post(struct ph_worker *to, void (*call)(struct ph_worker *, struct ph_mail_call *),
@@ -175,8 +174,6 @@ static void ask_source(struct ph_revocation_keeper *keeper, struct question *que
     if (source->step == REVOCATION_IDLE) { // nobody reads them now
         ph_buf_clear(&source->issuers);
         ph_buf_append(&source->issuers, ph_buf_str(&question->issuers));
-        ph_trust_release(source->trust);
-        source->trust = ph_trust_retain(question->trust);
     }
     if (!ph_revocation_source_settled(source)) {
         link = ph_alloc(sizeof(*link));
@@ -211,14 +208,13 @@ static void take_question(struct ph_worker *worker, struct ph_mail_call *mail)
              (void *)(uintptr_t)wait->ticket);
         free(wait);
     }
-    ph_trust_release(question->trust);
     ph_buf_deinit(&question->urls);
     ph_buf_deinit(&question->issuers);
     free(question);
 }
 
 uint64_t ph_revocation_ask(struct ph_worker *worker, const struct ph_chain *chain,
-                           struct ph_trust *trust)
+                           const struct ph_trust *trust)
 {
     struct question *question = ph_alloc(sizeof(*question));
     uint64_t ticket = ++worker->revocation_tickets;
@@ -227,9 +223,8 @@ uint64_t ph_revocation_ask(struct ph_worker *worker, const struct ph_chain *chai
     question->mail.call = take_question;
     question->worker = worker->index;
     question->ticket = ticket;
-    question->trust = ph_trust_retain(trust);
-    ph_chain_append_crl_urls(chain, &question->urls);
-    ph_chain_append_issuers(chain, &question->issuers);
+    ph_verify_revocation_sources(worker->tls, chain, trust, ph_worker_wall_ms(worker),
+                                 &question->urls, &question->issuers);
     PH_COUNT(worker, revocation_waits, 1);
     ph_mailbox_post(&ph_engine_worker(worker->engine, 0)->mailbox, &question->mail.mail);
     return ticket;

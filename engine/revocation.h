@@ -19,7 +19,8 @@ void ph_revocation_stop(struct ph_worker *worker); // no more I/O; what is under
 bool ph_revocation_at_rest(const struct ph_worker *worker);
 void ph_revocation_close(struct ph_worker *worker);
 
-// On any worker: the lists that the certificates of `chain` point to are wanted. Returns a ticket:
-// ph_connection_revocation_settled is called with it once each of them is at hand, or can't be had.
+// On any worker: the lists that the certificates of `chain`, a good one, point to are wanted.
+// Returns a ticket: ph_connection_revocation_settled is called with it once each of them is at
+// hand, or can't be had.
 uint64_t ph_revocation_ask(struct ph_worker *worker, const struct ph_chain *chain,
-                           struct ph_trust *trust);
+                           const struct ph_trust *trust);

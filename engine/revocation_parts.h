@@ -66,8 +66,7 @@ struct revocation_source {
     uint64_t used_ms;      // schedule: when somebody asked, or a verdict was made with it
     STAILQ_HEAD(, revocation_link) links;
     // Who may have signed it.
-    struct ph_buf issuers;
-    struct ph_trust *trust;
+    struct ph_buf issuers; // DER, one after another
     // The operation under way.
     struct ph_fetch_op fetch;
     struct ph_work_op work;

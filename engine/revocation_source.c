@@ -68,7 +68,6 @@ void ph_revocation_source_destroy(struct revocation_source *source)
     PH_CHECK(source->step == REVOCATION_IDLE && STAILQ_EMPTY(&source->links));
     ph_wheel_cancel(&source->keeper->worker->wheel, &source->timer);
     ph_crl_release(source->crl);
-    ph_trust_release(source->trust);
     ph_buf_deinit(&source->issuers);
     ph_buf_deinit(&source->data);
     ph_buf_deinit(&source->problem);
@@ -279,10 +278,10 @@ static void parse(struct ph_work_op *work)
 
     ph_buf_clear(&source->problem);
     source->parsed = ph_crl_parse(text, &source->problem);
-    // Who names a list can name any: it must be of an authority that the chain, or we, know. So
-    // nobody on the way to a distribution point puts something else in the place of a good list.
+    // It must be of an authority of the chain that named it: nobody on the way to a distribution
+    // point puts something else in the place of a good list.
     if (source->parsed != NULL && !source->is_file &&
-        !ph_trust_knows_signer(source->trust, ph_buf_str(&source->issuers), source->parsed)) {
+        !ph_crl_is_signed_by_any(source->parsed, ph_buf_str(&source->issuers))) {
         ph_buf_printf(&source->problem, "it is not signed by an issuer of the certificate's chain");
         ph_crl_release(source->parsed);
         source->parsed = NULL;

@@ -280,16 +280,6 @@ bool ph_chain_has_address(const struct ph_chain *chain, struct ph_str address)
     return has;
 }
 
-void ph_chain_append_issuers(const struct ph_chain *chain, struct ph_buf *out)
-{
-    const struct ph_chain_certificates *certificates = chain->certificates;
-
-    for (size_t i = 1; i < certificates->count; i++) {
-        ph_buf_append_bytes(out, CRYPTO_BUFFER_data(certificates->buffers[i]),
-                            CRYPTO_BUFFER_len(certificates->buffers[i]));
-    }
-}
-
 static void append_point_urls(const DIST_POINT *point, struct ph_buf *out)
 {
     const GENERAL_NAMES *names = point->distpoint != NULL && point->distpoint->type == 0
@@ -311,22 +301,15 @@ static void append_point_urls(const DIST_POINT *point, struct ph_buf *out)
     }
 }
 
-void ph_chain_append_crl_urls(const struct ph_chain *chain, struct ph_buf *out)
+void ph_chain_append_crl_urls(X509 *x509, struct ph_buf *out)
 {
-    X509 *x509[PH_CHAIN_CERTIFICATES_MAX];
-    size_t count = ph_chain_parse(chain, x509);
+    CRL_DIST_POINTS *points = X509_get_ext_d2i(x509, NID_crl_distribution_points, NULL, NULL);
+    size_t count = points != NULL ? sk_DIST_POINT_num(points) : 0;
 
-    for (size_t i = 0; i < count; i++) {
-        CRL_DIST_POINTS *points =
-            X509_get_ext_d2i(x509[i], NID_crl_distribution_points, NULL, NULL);
-        size_t point_count = points != NULL ? sk_DIST_POINT_num(points) : 0;
-
-        for (size_t j = 0; j < point_count && j < PH_CHAIN_CRL_URLS_MAX; j++) {
-            append_point_urls(sk_DIST_POINT_value(points, j), out);
-        }
-        CRL_DIST_POINTS_free(points);
-        X509_free(x509[i]);
+    for (size_t i = 0; i < count && i < PH_CHAIN_CRL_URLS_MAX; i++) {
+        append_point_urls(sk_DIST_POINT_value(points, i), out);
     }
+    CRL_DIST_POINTS_free(points);
     ERR_clear_error();
 }
 

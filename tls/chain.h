@@ -63,7 +63,5 @@ void ph_chain_format_name(const X509_NAME *name, char out[PH_CERT_TEXT_MAX]);
 void ph_chain_shed(const struct ph_chain *chain);
 // iPAddress SANs never match a DNS name, so facts have none; this is for `verify --name-kind ip`.
 PH_MUST_CHECK bool ph_chain_has_address(const struct ph_chain *chain, struct ph_str address);
-// The http(s) URLs of the certificates' CRL distribution points, each ended by '\n'.
-// The certificates above the leaf, as they were sent: DER, one after another.
-void ph_chain_append_issuers(const struct ph_chain *chain, struct ph_buf *out);
-void ph_chain_append_crl_urls(const struct ph_chain *chain, struct ph_buf *out);
+// The http(s) URLs of a certificate's CRL distribution points, each ended by '\n'.
+void ph_chain_append_crl_urls(X509 *x509, struct ph_buf *out);

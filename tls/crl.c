@@ -468,3 +468,23 @@ bool ph_crl_is_signed_by(const struct ph_crl *crl, X509 *issuer)
     pthread_mutex_unlock(&p->lock);
     return signer.valid;
 }
+
+bool ph_crl_is_signed_by_any(const struct ph_crl *crl, struct ph_str issuers)
+{
+    const uint8_t *at = (const uint8_t *)issuers.data;
+    const uint8_t *end = at + issuers.len;
+    bool is = false;
+
+    while (!is && at < end) {
+        X509 *x509 = d2i_X509(NULL, &at, end - at);
+
+        if (x509 == NULL) {
+            break;
+        }
+        is = X509_NAME_cmp(X509_get_subject_name(x509), crl->issuer) == 0 &&
+             ph_crl_is_signed_by(crl, x509);
+        X509_free(x509);
+    }
+    ERR_clear_error();
+    return is;
+}

@@ -39,6 +39,8 @@ void ph_crl_release(struct ph_crl *crl);          // NULL accepted
 
 // Costs a hash over the whole list the first time for a key, nothing after that.
 bool ph_crl_is_signed_by(const struct ph_crl *crl, X509 *issuer);
+// By one of `issuers`, certificates in DER, one after another, that has the list's issuer's name.
+bool ph_crl_is_signed_by_any(const struct ph_crl *crl, struct ph_str issuers);
 // Has a verdict been made with it since this was last asked? (ph_crl_note_use says so.)
 bool ph_crl_take_use(const struct ph_crl *crl);
 void ph_crl_note_use(const struct ph_crl *crl);

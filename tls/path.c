@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include <openssl/err.h>
+#include <openssl/mem.h>
 #include <openssl/x509v3.h>
 
 #include "base/check.h"
@@ -321,6 +322,20 @@ static void describe_path(struct ph_path_result *result, X509 *const *path, size
     }
 }
 
+static void append_sources(const struct ph_path_request *request, X509 *const *path, size_t count)
+{
+    for (size_t i = 0; i + 1 < count; i++) {
+        uint8_t *der = NULL;
+        int len = i2d_X509(path[i + 1], &der);
+
+        ph_chain_append_crl_urls(path[i], request->urls);
+        if (len > 0) {
+            ph_buf_append_bytes(request->issuers, der, (size_t)len);
+        }
+        OPENSSL_free(der);
+    }
+}
+
 // The chain is good but for revocation: is it to be taken?
 static void judge_revocation(struct search *search, const STACK_OF(X509) * chain)
 {
@@ -351,6 +366,9 @@ static void judge_revocation(struct search *search, const STACK_OF(X509) * chain
         result->detail[0] = '\0';
         result->revocation = answer;
         describe_path(result, path, question.count);
+        if (search->request->urls != NULL) {
+            append_sources(search->request, path, question.count);
+        }
         search->over = true;
     }
 }

@@ -6,6 +6,7 @@
 
 #include <stddef.h>
 
+#include "base/buf.h"
 #include "base/reason.h"
 #include "base/str.h"
 #include "tls/boringssl.h"
@@ -29,7 +30,10 @@ struct ph_path_request {
     const struct ph_crls *crls; // beside the store's own; NULL: none
     size_t intermediates_max;   // at most PH_PATH_INTERMEDIATES_LIMIT
     struct ph_str staple;       // OCSP response about the leaf, or empty
-    struct ph_window *window;   // gets the dates that the result depends on
+    // Where to ask about a good path, and who may sign the answer; NULL: that isn't wanted.
+    struct ph_buf *urls;      // of CRLs, each ended by '\n'
+    struct ph_buf *issuers;   // in DER, one after another
+    struct ph_window *window; // gets the dates that the result depends on
 };
 
 struct ph_path_result {

@@ -92,38 +92,6 @@ void ph_trust_release(struct ph_trust *trust)
     free(trust);
 }
 
-static bool signed_by(const struct ph_crl *crl, X509 *x509)
-{
-    return X509_NAME_cmp(X509_get_subject_name(x509), crl->issuer) == 0 &&
-           ph_crl_is_signed_by(crl, x509);
-}
-
-bool ph_trust_knows_signer(const struct ph_trust *trust, struct ph_str issuers,
-                           const struct ph_crl *crl)
-{
-    const uint8_t *at = (const uint8_t *)issuers.data;
-    const uint8_t *end = at + issuers.len;
-    bool known = false;
-
-    while (!known && at < end) {
-        X509 *x509 = d2i_X509(NULL, &at, end - at);
-
-        if (x509 == NULL) {
-            break;
-        }
-        known = signed_by(crl, x509);
-        X509_free(x509);
-    }
-    for (size_t i = 0; !known && i < trust->anchor_count; i++) {
-        known = signed_by(crl, trust->anchors[i].x509);
-    }
-    for (size_t i = 0; !known && i < trust->intermediate_count; i++) {
-        known = signed_by(crl, trust->intermediates[i]);
-    }
-    ERR_clear_error();
-    return known;
-}
-
 bool ph_trust_fetches(const struct ph_trust *trust)
 {
     return trust->revocation_fetch;

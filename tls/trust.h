@@ -24,11 +24,6 @@ struct ph_trust_options {
 struct ph_trust *ph_trust_create(const struct ph_trust_options *options, struct ph_buf *error);
 struct ph_trust *ph_trust_retain(struct ph_trust *trust);
 void ph_trust_release(struct ph_trust *trust);
-// Is the CRL signed by one of the store's certificates, or by one of `issuers` (certificates in
-// DER, one after another)? Costs what ph_crl_is_signed_by does.
-struct ph_crl;
-bool ph_trust_knows_signer(const struct ph_trust *trust, struct ph_str issuers,
-                           const struct ph_crl *crl);
 bool ph_trust_fetches(const struct ph_trust *trust);
 uint64_t ph_trust_id(const struct ph_trust *trust); // never used twice in a process
 // Reads the system's bundle (/etc/ssl/certs/ca-certificates.crt) into `out_pem`.

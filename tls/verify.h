@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/str.h"
 #include "tls/facts.h"
 #include "tls/session.h"
@@ -17,6 +18,13 @@ struct ph_trust;
 const struct ph_chain_verdict *ph_verify_chain(struct ph_tls_context *context,
                                                const struct ph_chain *chain,
                                                const struct ph_trust *trust, uint64_t wall_ms);
+
+// Where to ask about revocation: the CRLs' URLs (each ended by '\n') of the certificates on the
+// good path, and its issuers (DER, one after another). Of nothing else that was presented: who
+// sends a good chain may send anything beside it. Costs a verification.
+void ph_verify_revocation_sources(struct ph_tls_context *context, const struct ph_chain *chain,
+                                  const struct ph_trust *trust, uint64_t wall_ms,
+                                  struct ph_buf *out_urls, struct ph_buf *out_issuers);
 
 struct ph_verify_stats {
     uint64_t full;   // verified in full

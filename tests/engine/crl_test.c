@@ -305,3 +305,70 @@ Test(crls, a_store_without_a_source_asks_none)
     ph_crl_release(crl);
     end_world(&w);
 }
+
+// Who shows a good chain may send anything beside it: only the path's own pointers count.
+Test(crls, sources_are_those_of_the_good_path)
+{
+    static const struct ph_str name = {.data = "mx.contoso.test", .len = 15};
+    struct ph_cert *root = ph_certs_root("root");
+    struct ph_cert *issuing = ph_certs_make(
+        root, &(struct ph_certs_options){
+                  .common_name = "issuing",
+                  .ca = true,
+                  .extensions = {{"crlDistributionPoints", "URI:http://crl.test/root.crl"}}});
+    struct ph_cert *leaf = ph_certs_make(
+        issuing, &(struct ph_certs_options){
+                     .dns_names = &name,
+                     .dns_name_count = 1,
+                     .extensions = {{"crlDistributionPoints", "URI:http://crl.test/issuing.crl,"
+                                                              "URI:ldap://crl.test/x"}}});
+    struct ph_cert *junk = ph_certs_make(
+        NULL, &(struct ph_certs_options){
+                  .common_name = "junk",
+                  .extensions = {{"crlDistributionPoints", "URI:http://victim.test/"}}});
+    struct ph_tls_context *context =
+        ph_tls_context_create(&(struct ph_tls_context_options){.now_s = now_s});
+    struct ph_chain_pool *pool = ph_chain_pool_create();
+    struct ph_buf sent = {0};
+    struct ph_buf anchors = {0};
+    struct ph_buf local = {0}; // an intermediate that isn't sent: it has its pointer all the same
+    struct ph_buf urls = {0};
+    struct ph_buf issuers = {0};
+    struct ph_buf error = {0};
+    struct ph_crl *crl = make_crl(root, &(struct ph_certs_crl_options){0});
+    struct ph_crl *other = make_crl(junk, &(struct ph_certs_crl_options){0});
+    struct ph_trust *trust;
+    struct ph_chain *chain;
+
+    ph_certs_append(leaf, &sent);
+    ph_certs_append(junk, &sent);
+    ph_certs_append(issuing, &local);
+    ph_certs_append(root, &anchors);
+    trust = ph_trust_create(&(struct ph_trust_options){.anchors_pem = ph_buf_str(&anchors),
+                                                       .intermediates_pem = ph_buf_str(&local),
+                                                       .crls_pem = PH_STR_NONE,
+                                                       .revocation_fetch = true},
+                            &error);
+    chain = ph_chain_create_from_pem(pool, ph_buf_str(&sent), PH_STR_NONE, PH_STR_NONE, &error);
+    cr_assert(trust != NULL && chain != NULL, "%s", ph_buf_cstr(&error));
+    ph_verify_revocation_sources(context, chain, trust, (uint64_t)NOW_S * 1000, &urls, &issuers);
+    cr_expect_str_eq(ph_buf_cstr(&urls), "http://crl.test/issuing.crl\nhttp://crl.test/root.crl\n");
+    cr_expect(ph_crl_is_signed_by_any(crl, ph_buf_str(&issuers)));
+    cr_expect(!ph_crl_is_signed_by_any(other, ph_buf_str(&issuers)));
+    cr_expect(!ph_crl_is_signed_by_any(crl, PH_STR_NONE));
+    ph_crl_release(crl);
+    ph_crl_release(other);
+    ph_chain_release(chain);
+    ph_trust_release(trust);
+    ph_chain_pool_release(pool);
+    ph_tls_context_destroy(context);
+    ph_buf_deinit(&sent);
+    ph_buf_deinit(&anchors);
+    ph_buf_deinit(&local);
+    ph_buf_deinit(&urls);
+    ph_buf_deinit(&issuers);
+    ph_certs_destroy(junk);
+    ph_certs_destroy(leaf);
+    ph_certs_destroy(issuing);
+    ph_certs_destroy(root);
+}

@@ -28,10 +28,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         PH_CHECK(presented != NULL && leaf != NULL && sk_CRYPTO_BUFFER_push(presented, leaf) > 0);
         ph_chain_hash(presented, staple, hash);
         chain = ph_chain_create(pool, presented, staple, hash);
-        ph_chain_append_crl_urls(chain, &urls);
         count = ph_chain_parse(chain, parsed);
         PH_CHECK(count <= PH_CHAIN_CERTIFICATES_MAX);
         for (size_t i = 0; i < count; i++) {
+            ph_chain_append_crl_urls(parsed[i], &urls);
             X509_free(parsed[i]);
         }
         ph_chain_release(chain);
@@ -43,7 +43,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         enum ph_pem_result result = PH_PEM_BLOCK;
 
         if (chain != NULL) {
-            ph_chain_append_crl_urls(chain, &urls);
             ph_chain_release(chain);
         }
         ph_pem_open(&pem, fuzz_rest(&input));
