@@ -74,6 +74,8 @@ static void put_queue(const struct ph_queue *queue, struct ph_json *json)
         ph_json_text(json, "site", queue->site->spec->best_host);
     }
     put_reason(json, resting ? &queue->site->last_error : &queue->last_error);
+    ph_json_u64(json, "retry_count", queue->failure_count);
+    put_time(json, "last_retry", queue->last_retry_ms);
     put_time(json, "next_retry",
              resting                          ? ph_site_rests_until_ms(queue->site)
              : queue->state == PH_QUEUE_RETRY ? queue->next_retry_ms

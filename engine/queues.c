@@ -9,8 +9,9 @@
 #include "engine/router.h"
 #include "engine/worker.h"
 
-#define PH_QUEUE_FAIL_BATCH 64   // recipients failed a turn; ours
-#define PH_QUEUES_DUE_BATCH 1024 // recipients made ready a turn; ours
+#define PH_QUEUES_HELD_TOLD_MAX 30 // a minute and worker; ours
+#define PH_QUEUE_FAIL_BATCH 64     // recipients failed a turn; ours
+#define PH_QUEUES_DUE_BATCH 1024   // recipients made ready a turn; ours
 #define PH_QUEUE_FAIL_PAUSE_NS PH_NS_PER_MS
 
 static void on_retry(struct ph_timer *timer);
@@ -307,6 +308,26 @@ static void hold_at(struct ph_queue *queue, struct ph_site_spec *spec)
     queue->held_at = spec;
 }
 
+// The first refusal is told of at once, not when the notification of a delay goes out: somebody can
+// still ask the partner. Some a minute, when a whole provider fails.
+static void tell_held(struct ph_queue *queue)
+{
+    struct ph_worker *worker = queue->worker;
+    uint64_t now_ms = ph_worker_now_ms(worker);
+    char text[PH_REASON_SENTENCE_MAX + 512];
+
+    if (now_ms >= worker->held_told_ms + 60000) {
+        worker->held_told_ms = now_ms;
+        worker->held_told = 0;
+    }
+    if (worker->held_told < PH_QUEUES_HELD_TOLD_MAX) {
+        worker->held_told++;
+        snprintf(text, sizeof(text), "mail for %.*s is held: %s: %s", PH_STR_ARG(queue->domain),
+                 ph_reason_token(queue->last_error.kind), queue->last_error.sentence);
+        ph_engine_report_problem(worker->engine, ph_str_from(text));
+    }
+}
+
 void ph_queue_backoff(struct ph_queue *queue, const struct ph_reason *reason)
 {
     struct ph_worker *worker = queue->worker;
@@ -322,6 +343,9 @@ void ph_queue_backoff(struct ph_queue *queue, const struct ph_reason *reason)
     queue->failure_count++;
     queue->last_error = *reason;
     queue->last_retry_ms = ph_worker_now_ms(worker);
+    if (queue->failure_count == 1 && ph_reason_is_tls(reason->kind)) {
+        tell_held(queue);
+    }
     delay_ms = queue->connector->retry_tls_count > 0 && ph_reason_is_tls(reason->kind)
                    ? ph_retry_own_delay_ms(queue->connector->retry_tls_ms,
                                            queue->connector->retry_tls_count, queue->failure_count,

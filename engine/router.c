@@ -64,32 +64,58 @@ enum ph_route_result ph_router_route(const struct ph_config *config, struct ph_s
     return PH_ROUTE_FOUND;
 }
 
-void ph_router_explain(const struct ph_config *config, struct ph_str domain, uint64_t size,
-                       struct ph_buf *out)
+static void put_space(const struct ph_address_space *space, struct ph_buf *out)
+{
+    ph_buf_printf(out, "\"%s%.*s\"",
+                  space->all          ? "*"
+                  : space->subdomains ? "*."
+                                      : "",
+                  PH_STR_ARG(space->domain));
+}
+
+// It matches, and another one is better: by the first of Exchange's rules that tells them apart.
+static void put_defeat(const struct ph_space_match *own, const struct ph_space_match *chosen,
+                       struct ph_str domain, struct ph_buf *out)
+{
+    put_space(own->space, out);
+    if (ph_space_specificity(own->space, domain) != ph_space_specificity(chosen->space, domain)) {
+        ph_buf_append(out, PH_STR(" is less specific than "));
+        put_space(chosen->space, out);
+        ph_buf_printf(out, " of %.*s", PH_STR_ARG(chosen->connector->name));
+    } else if (own->space->cost != chosen->space->cost) {
+        ph_buf_printf(out, " costs %u, and %u through %.*s", own->space->cost, chosen->space->cost,
+                      PH_STR_ARG(chosen->connector->name));
+    } else {
+        ph_buf_printf(out, " matches as well, and %.*s comes first by name",
+                      PH_STR_ARG(chosen->connector->name));
+    }
+}
+
+bool ph_router_explain(const struct ph_config *config, const struct ph_send_connector *connector,
+                       struct ph_str domain, uint64_t size, struct ph_buf *out)
 {
     struct ph_space_match chosen = find(config, domain, size, false);
+    struct ph_space_match own = ph_space_match(connector, domain);
 
-    for (size_t i = 0; i < config->send_connector_count; i++) {
-        const struct ph_send_connector *connector = &config->send_connectors[i];
-        struct ph_space_match own = ph_space_match(connector, domain);
-
-        ph_buf_printf(out, "  %-20.*s ", PH_STR_ARG(connector->name));
-        if (connector == chosen.connector) {
-            ph_buf_printf(out, "chosen: \"%s%.*s\" is the most specific match, cost %u (%.*s)\n",
-                          chosen.space->all          ? "*"
-                          : chosen.space->subdomains ? "*."
-                                                     : "",
-                          PH_STR_ARG(chosen.space->domain), chosen.space->cost,
-                          PH_STR_ARG(connector->source));
-        } else if (own.connector == NULL) {
-            ph_buf_append(out, PH_STR("no address space matches\n"));
-        } else if (!connector->enabled) {
-            ph_buf_append(out, PH_STR("would match, but is disabled\n"));
-        } else if (size > connector->max_message_size) {
-            ph_buf_append(out, PH_STR("would match, but the message is too large for it\n"));
-        } else {
-            ph_buf_append(out, PH_STR("matches, but less specifically, at a higher cost or with a "
-                                      "later name\n"));
-        }
+    if (connector == chosen.connector) {
+        ph_buf_append(out, PH_STR("chosen: "));
+        put_space(chosen.space, out);
+        ph_buf_printf(out, " is the most specific match, cost %u (%.*s)%s", chosen.space->cost,
+                      PH_STR_ARG(connector->source),
+                      connector->enabled ? "" : "; it is disabled, and holds its mail");
+        return true;
     }
+    if (own.connector == NULL) {
+        ph_buf_append(out, PH_STR("no address space matches"));
+    } else if (!connector->enabled) {
+        put_space(own.space, out);
+        ph_buf_append(out, PH_STR(" would match, but it is disabled"));
+    } else if (size > connector->max_message_size) {
+        put_space(own.space, out);
+        ph_buf_printf(out, " would match, but MaxMessageSize is %llu bytes",
+                      (unsigned long long)connector->max_message_size);
+    } else {
+        put_defeat(&own, &chosen, domain, out);
+    }
+    return false;
 }

@@ -130,7 +130,9 @@ struct ph_worker {
     uint32_t queue_table_free;       // a hole may be found from here on
     struct ph_site *sites;           // uthash
     struct ph_home_site *home_sites; // uthash
-    struct ph_peer *peers;           // uthash: engine/peers
+    uint64_t held_told_ms;           // the minute in which held_told queues were told of
+    unsigned held_told;
+    struct ph_peer *peers; // uthash: engine/peers
     TAILQ_HEAD(ph_dirty_site_list, ph_site) dirty_sites;
     struct ph_timer sweep_timer;
     struct ph_compaction compaction;

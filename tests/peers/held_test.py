@@ -65,6 +65,7 @@ Resolver {{ Port = {port} AllowedDestinations = {{"127.0.0.0/8"}} LocalData = {{
         wait_for(lambda: len(recipients("deferred")) == 2, what="two deferrals")
         metrics = daemon.metrics()
         assert metrics["posthaste_tls_held"] == 2, metrics
+        assert daemon.said().count("mail for one.test is held: cert-name-mismatch: ") == 1, daemon.said() # told once
         assert metrics['posthaste_tls_held_by_reason{reason="cert-name-mismatch"}'] == 2
         listed = subprocess.run([BUILD / "posthaste", "queue", "list", "-c", daemon.config], check=True,
                                 capture_output=True, text=True).stdout
