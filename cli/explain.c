@@ -10,57 +10,6 @@
 #include "engine/router.h"
 #include "smtp/address.h"
 
-<<<<<<< HEAD
-// Beside what the connector demands: what the destination may publish is asked when mail comes.
-static void explain_destination(const struct ph_tls_policy *policy, bool sts, struct ph_buf *out)
-{
-    static const char *const words[] = {
-        [PH_DANE_MANDATORY] = "DANE must be published, and match (SmtpDaneMode)",
-        [PH_DANE_OPPORTUNISTIC] = "DANE where its mail hosts publish it, and then it must match",
-        [PH_DANE_NONE] = "DANE isn't looked at (SmtpDaneMode)",
-    };
-
-    ph_buf_printf(out, "  of the destination: %s;\n    MTA-STS %s\n", words[policy->dane_mode],
-                  sts ? "where it publishes a policy (posthaste policy show tells)"
-                      : "isn't looked at (MtaStsMode)");
-}
-
-static void explain_policy(const struct ph_tls_policy *policy, bool sts, struct ph_buf *out)
-{
-    static const char *const words[] = {
-        [PH_TLS_DOMAIN_VALIDATION] =
-            "TLS must succeed; the chain must be valid and the certificate must match the name",
-        [PH_TLS_CERTIFICATE_VALIDATION] = "TLS must succeed and the chain must be valid; the name "
-                                          "isn't checked",
-        [PH_TLS_ENCRYPTION_ONLY] = "TLS must succeed; any certificate passes",
-        [PH_TLS_OPPORTUNISTIC] = "TLS where it is offered, plaintext otherwise",
-        [PH_TLS_NEVER] = "STARTTLS is never used",
-    };
-
-    ph_buf_printf(out, "  level    %s: %s\n", ph_tls_level_name(policy->level),
-                  words[policy->level]);
-    ph_buf_printf(out, "  demanded by %.*s\n", PH_STR_ARG(policy->source));
-    for (size_t i = 0; i < policy->tls_domain_count; i++) {
-        ph_buf_printf(out, "  name     %.*s (TlsDomain)\n", PH_STR_ARG(policy->tls_domains[i]));
-    }
-    if (policy->tls_domain_count == 0 && policy->level == PH_TLS_DOMAIN_VALIDATION) {
-        ph_buf_printf(out, "  name     the recipient's domain (no TlsDomain is given)\n");
-    }
-    if (policy->domain_secure) {
-        ph_buf_append(out, PH_STR("  Domain Security: mutual TLS, the domain is in "
-                                  "TLSSendDomainSecureList\n"));
-    }
-    if (policy->domain_secure_misrouted) {
-        ph_buf_append(out,
-                      PH_STR("  Domain Security: the domain is listed, but this connector isn't "
-                             "DomainSecureEnabled: its mail will be deferred\n"));
-    }
-    explain_destination(policy, sts, out);
-    if (policy->report) {
-        ph_buf_printf(out, "  Mode = report: only %s is enforced\n",
-                      ph_tls_level_name(ph_tls_policy_level(policy)));
-    }
-=======
 // One answer, told as text and as JSON alike.
 struct explanation {
     const struct ph_config *config;
@@ -77,7 +26,6 @@ struct explanation {
 static struct ph_str domain_of(const struct explanation *e)
 {
     return ph_str_from(e->domain);
->>>>>>> 282c07a (cli, engine: explain by rule, with limits; the first held message of a domain is told of)
 }
 
 static void explain_connectors(struct explanation *e)
@@ -225,6 +173,20 @@ static void put_policy_json(struct explanation *e, const struct ph_tls_policy *p
     ph_json_close_object(&e->json);
 }
 
+// Beside what the connector demands: what the destination may publish is asked when mail comes.
+static void explain_destination(const struct ph_tls_policy *policy, bool sts, struct ph_buf *out)
+{
+    static const char *const words[] = {
+        [PH_DANE_MANDATORY] = "DANE must be published, and match (SmtpDaneMode)",
+        [PH_DANE_OPPORTUNISTIC] = "DANE where its mail hosts publish it, and then it must match",
+        [PH_DANE_NONE] = "DANE isn't looked at (SmtpDaneMode)",
+    };
+
+    ph_buf_printf(out, "  of the destination: %s;\n    MTA-STS %s\n", words[policy->dane_mode],
+                  sts ? "where it publishes a policy (posthaste policy show tells)"
+                      : "isn't looked at (MtaStsMode)");
+}
+
 static void explain_policy(struct explanation *e)
 {
     static const char *const words[] = {
@@ -266,8 +228,7 @@ static void explain_policy(struct explanation *e)
         ph_buf_printf(out, "  Mode = report: only %s is enforced\n",
                       ph_tls_level_name(ph_tls_policy_level(&policy)));
     }
-    ph_buf_append(out, PH_STR("  what the destination publishes (DANE, MTA-STS) may raise it: "
-                              "posthaste test\n"));
+    explain_destination(&policy, e->connector->mta_sts, out);
     put_policy_json(e, &policy);
 }
 
@@ -337,44 +298,6 @@ int ph_cli_explain(int argc, char **argv)
     if (config == NULL) {
         return PH_EXIT_CONFIG;
     }
-<<<<<<< HEAD
-    route = ph_router_route(config, ph_str_from(domain), 0, &connector, &reason);
-    ph_buf_printf(&text, "mail for %s (domain %s)\n\nconnectors\n", options.arguments[0], domain);
-    ph_router_explain(config, ph_str_from(domain), 0, &text);
-    if (route == PH_ROUTE_FOUND) {
-        struct ph_tls_policy policy =
-            ph_config_policy(config, connector, ph_str_from(domain), false);
-
-        ph_buf_append(&text, PH_STR("\nnext hop\n"));
-        explain_hosts(config, connector, domain, &text);
-        ph_buf_append(&text, PH_STR("\nTLS policy\n"));
-        explain_policy(&policy, connector->mta_sts, &text);
-    } else {
-        ph_buf_append(&text, PH_STR("\nno connector carries it: the mail would wait for a "
-                                    "configuration that has one\n"));
-    }
-    if (options.json) {
-        struct ph_buf out = {0};
-        struct ph_json json;
-
-        ph_json_init(&json, &out);
-        ph_json_open_object(&json, NULL);
-        ph_json_text(&json, "recipient", options.arguments[0]);
-        ph_json_text(&json, "domain", domain);
-        if (connector != NULL) {
-            ph_json_string(&json, "connector", connector->name, 0);
-        } else {
-            ph_json_null(&json, "connector");
-        }
-        ph_json_string(&json, "text", ph_buf_str(&text), 0);
-        ph_json_close_object(&json);
-        printf("%.*s\n", PH_STR_ARG(ph_buf_str(&out)));
-        ph_buf_deinit(&out);
-    } else {
-        printf("%.*s", PH_STR_ARG(ph_buf_str(&text)));
-    }
-    ph_buf_deinit(&text);
-=======
     e.config = config;
     ph_json_init(&e.json, &e.json_text);
     ph_json_open_object(&e.json, NULL);
@@ -384,7 +307,6 @@ int ph_cli_explain(int argc, char **argv)
            options.json ? "\n" : "");
     ph_buf_deinit(&e.text);
     ph_buf_deinit(&e.json_text);
->>>>>>> 282c07a (cli, engine: explain by rule, with limits; the first held message of a domain is told of)
     ph_config_release(config);
     return result;
 }

@@ -84,14 +84,25 @@ static void report_recovery(void *owner, uint16_t log,
     }
 }
 
-static void report_problem(void *owner, struct ph_str text)
+static void log_each(enum ph_log_level level, struct ph_str text)
 {
     struct ph_str line;
 
-    (void)owner;
     while (ph_str_cut(&text, '\n', &line)) {
-        ph_log(PH_LOG_ERROR, "%.*s", PH_STR_ARG(line));
+        ph_log(level, "%.*s", PH_STR_ARG(line));
     }
+}
+
+static void report_notice(void *owner, struct ph_str text)
+{
+    (void)owner;
+    log_each(PH_LOG_WARN, text);
+}
+
+static void report_problem(void *owner, struct ph_str text)
+{
+    (void)owner;
+    log_each(PH_LOG_ERROR, text);
 }
 
 // sd_notify(3): a datagram to the socket that systemd names.
@@ -382,6 +393,7 @@ static int run(struct daemon *d, struct ph_config *config, const sigset_t *signa
                                                           .log = log_lines,
                                                           .listening = report_listening,
                                                           .recovered = report_recovery,
+                                                          .notice = report_notice,
                                                           .problem = report_problem,
                                                           .owner = d},
                               &d->engine, &error);

@@ -188,6 +188,13 @@ void ph_engine_report_recovery(struct ph_engine *engine, uint16_t log,
     }
 }
 
+void ph_engine_report_notice(struct ph_engine *engine, struct ph_str text)
+{
+    if (engine->options.notice != NULL) {
+        engine->options.notice(engine->options.owner, text);
+    }
+}
+
 void ph_engine_report_problem(struct ph_engine *engine, struct ph_str text)
 {
     if (engine->options.problem != NULL) {

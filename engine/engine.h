@@ -26,6 +26,9 @@ struct ph_engine_options {
     void (*listening)(void *owner, struct ph_str connector, const struct ph_endpoint *at);
     // What was found in one log at start. May be NULL.
     void (*recovered)(void *owner, uint16_t log, const struct ph_spool_recovery_report *report);
+    // Worth a look by an administrator, and no fault of ours: mail is held, a partner's certificate
+    // ends (lines). May be NULL.
+    void (*notice)(void *owner, struct ph_str text);
     // Something an administrator should know (lines). May be NULL.
     void (*problem)(void *owner, struct ph_str text);
     void *owner;
@@ -66,6 +69,7 @@ void ph_engine_report_recovery(struct ph_engine *engine, uint16_t log,
                                const struct ph_spool_recovery_report *report);
 void ph_engine_report_listening(struct ph_engine *engine, struct ph_str connector,
                                 const struct ph_endpoint *at);
+void ph_engine_report_notice(struct ph_engine *engine, struct ph_str text);
 void ph_engine_report_problem(struct ph_engine *engine, struct ph_str text);
 struct ph_tickets;
 struct ph_tickets *ph_engine_tickets(struct ph_engine *engine); // of all workers

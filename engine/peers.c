@@ -98,7 +98,7 @@ static void warn_of_end(struct ph_worker *worker, struct ph_peer *peer,
         peer->host, (long long)(left_s > 0 ? left_s / 86400 : 0),
         ph_date_format_iso((uint64_t)peer->not_after_s * 1000, date),
         PH_STR_ARG(dispatch->connector), PH_STR_ARG(dispatch->domain));
-    ph_engine_report_problem(worker->engine, ph_str_from(text));
+    ph_engine_report_notice(worker->engine, ph_str_from(text));
 }
 
 void ph_peers_seen(struct ph_worker *worker, const char *host, const struct ph_dispatch *dispatch,

@@ -324,7 +324,7 @@ static void tell_held(struct ph_queue *queue)
         worker->held_told++;
         snprintf(text, sizeof(text), "mail for %.*s is held: %s: %s", PH_STR_ARG(queue->domain),
                  ph_reason_token(queue->last_error.kind), queue->last_error.sentence);
-        ph_engine_report_problem(worker->engine, ph_str_from(text));
+        ph_engine_report_notice(worker->engine, ph_str_from(text));
     }
 }
 
