@@ -140,6 +140,15 @@ Log {{ Delivery = "{self.log}" Level = warn }}
         return events
 
 
+def disagreement(daemon, recipient, event):
+    """What `posthaste test` says of a recipient, where that isn't what became of its mail; else None."""
+    done = subprocess.run([BUILD / "posthaste", "test", recipient, "--json", "-c", daemon.config],
+                          capture_output=True, text=True, timeout=60)
+    said = json.loads(done.stdout).get("reason") if done.stdout else done.stderr
+    wanted = (0, None) if event["event"] == "delivered" else (2, event["reason"])
+    return None if (done.returncode, said) == wanted else (done.returncode, said)
+
+
 def wait_for(condition, seconds=60, what="it"):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
