@@ -653,14 +653,21 @@ static struct ph_reason expiry_reason(const struct ph_queue *queue, const struct
                                       uint64_t age_ms)
 {
     char age[PH_TIME_TEXT_MAX];
-    const char *last = queue->last_error.kind != PH_REASON_NONE
-                           ? queue->last_error.sentence
-                           : ph_reason_summary((enum ph_reason_kind)r->last_kind);
+    bool known = queue->last_error.kind != PH_REASON_NONE;
+    const char *last =
+        known ? queue->last_error.sentence : ph_reason_summary((enum ph_reason_kind)r->last_kind);
+    struct ph_reason reason;
 
     // In minutes, or seconds: nobody counts those of days.
     age_ms -= age_ms % (age_ms >= 3600000 ? 60000 : 1000);
-    return ph_reason_make(PH_REASON_EXPIRED, "given up after %s; the last reason was: %s",
-                          ph_value_time_format(age_ms, age), last);
+    reason = ph_reason_make(PH_REASON_EXPIRED, "given up after %s; the last reason was: %s",
+                            ph_value_time_format(age_ms, age), last);
+    if (known) {
+        // The cause, not that its time is over (RFC 3463 §3.5 has X.4.7 for that alone).
+        reason.status = queue->last_error.status;
+        reason.status.class = 5;
+    }
+    return reason;
 }
 
 static bool waits(const struct ph_recipient *r)

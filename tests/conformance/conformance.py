@@ -18,7 +18,9 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "peers"))
 import table  # noqa: E402
+from destinations import Zones  # noqa: E402
 from pki import Pki  # noqa: E402
+from policy import PolicyHost  # noqa: E402
 from posthaste import BUILD, ROOT, Daemon, Directory, free_port  # noqa: E402
 from server import Host, Servers  # noqa: E402
 
@@ -55,8 +57,11 @@ class Log:
 
     def wait(self, condition, what):
         with self.changed:
-            if not self.changed.wait_for(condition, WAIT_S):
-                raise AssertionError(f"{what} did not happen within {WAIT_S} s")
+            until = time.monotonic() + WAIT_S
+            while not condition():
+                if time.monotonic() > until:
+                    raise AssertionError(f"{what} did not happen within {WAIT_S} s")
+                self.changed.wait(1)
 
 
 class Run:
@@ -77,6 +82,10 @@ class Run:
         client = self.pki.client("client.posthaste.test")
         (directory.path / "client.pem").write_bytes(client.chain_pem() + client.key_pem())
         self.pki.write(directory.path)
+        self.zones = Zones(directory, {"forged": {"signed": True, "records": [
+            f"{domain.removesuffix('.forged')} MX 10 mx" for row in rows for domain in row.domains()
+            if domain.endswith(".forged")] + ["mx A 127.3.0.1"]}}, forged=["forged"])
+        self.publish_policies()
         self.pki.own(directory.path / "certs")
         Servers([host for hosts in self.hosts.values() for host in hosts], self.port)
 
@@ -89,6 +98,20 @@ class Run:
             (self.directory.path / f"host-{row.row}-{i + 1}.pem").write_bytes(certificate.chain_pem())
             self.hosts[row.row].append(host)
 
+    def policy_domain(self, row):
+        return self.hosts[row.row][0].script["name"] if row.connectors[0].smart else row.domains()[0]
+
+    def publish_policies(self):
+        policies = {}
+        for row in self.rows:
+            mode, _, mx = row.hosts[0]["sts"].partition(":")
+            if mode:
+                policies[self.policy_domain(row)] = f"version: STSv1\nmode: {mode}\nmx: {mx}\nmax_age: 86400\n"
+        certificate = self.pki.leaf("good", [f"mta-sts.{domain}" for domain in policies] or ["none.test"], "")
+        path = self.directory.path / "policies.pem"
+        path.write_bytes(certificate.chain_pem() + certificate.key_pem())
+        self.policies = PolicyHost("127.3.255.1", path, policies)
+
     def fill(self, text, row):
         for i, host in enumerate(self.hosts[row.row]):
             text = text.replace(f"@host{i + 1}.pem", str(self.directory.path / f"host-{row.row}-{i + 1}.pem"))
@@ -100,7 +123,16 @@ class Run:
         for i, host in enumerate(self.hosts[row.row]):
             names.setdefault(host.script["name"], host.address)
         lines = [f'"{name}. A {address}"' for name, address in names.items()]
+        for i, host in enumerate(self.hosts[row.row]):
+            if "tlsa" in host.script:
+                lines.append(f'"_{self.port}._tcp.{host.script["name"]}. TLSA '
+                             f'{self.pki.tlsa(host.certificate, host.script["tlsa"])}"')
+        if row.hosts[0]["sts"]:
+            domain = self.policy_domain(row)
+            lines += [f'"_mta-sts.{domain}. TXT \\"v=STSv1; id=1;\\""', f'"mta-sts.{domain}. A 127.3.255.1"']
         for domain in row.domains():
+            if domain.endswith(".forged"):
+                continue
             lines += [f'"{domain}. MX {10 * (i + 1)} {host.script["name"]}."'
                       for i, host in enumerate(self.hosts[row.row])]
         return lines
@@ -116,7 +148,8 @@ ReceiveConnector "in" {{ Bindings = {{"127.0.0.1:0"}} RemoteIPRanges = {{"127.0.
 SendConnector "internet" {{ AddressSpaces = {{"*"}} }}
 {connectors}
 TransportConfig {{ TLSSendDomainSecureList = {{{", ".join(listed)}}} }}
-Resolver {{ Port = {self.port} AllowedDestinations = {{"127.0.0.0/8"}}
+Resolver {{ Port = {self.port} AllowedDestinations = {{"127.0.0.0/8"}} {self.zones.settings()}
+    HttpsPort = {self.policies.port} HttpsTrustAnchors = "{self.directory.path}/root.pem"
     LocalData = {{{", ".join(data)}}} }}
 """
 
@@ -151,6 +184,17 @@ Resolver {{ Port = {self.port} AllowedDestinations = {{"127.0.0.0/8"}}
         with smtplib.SMTP(host, int(port), timeout=WAIT_S) as client:
             client.ehlo()
             client.sendmail("s@sender.test", recipients, text, mail_options=["SMTPUTF8"] if utf8 else [])
+
+    def outcome(self, address):
+        """Of the log; or of the queue, where nothing could be tried for want of a host."""
+        events = self.log.of(address)
+        domain = address.split("@")[1]
+        if not events and domain.endswith(".forged"):
+            done = subprocess.run([BUILD / "posthaste", "queue", "list", "--json", "-c", self.daemon.config],
+                                  capture_output=True, text=True)
+            return [q | {"event": "deferred", "policy": {"level": "Opportunistic"}} for q in json.loads(done.stdout)
+                    if q["domain"] == domain and q.get("reason")]
+        return events
 
     def reload(self, row, setting):
         key, value = setting.split("=")
@@ -187,7 +231,7 @@ Resolver {{ Port = {self.port} AllowedDestinations = {{"127.0.0.0/8"}}
                 messages = []
                 # Behind the first refusal the rest of a queue waits unseen.
                 enough = any if "fix" in row.steps else all
-                self.log.wait(lambda: enough(self.log.of(a) for a in waiting), f"row {row.row}: an outcome")
+                self.log.wait(lambda: enough(self.outcome(a) for a in waiting), f"row {row.row}: an outcome")
                 time.sleep(0.2)  # the session it went by is closed, where its script says so
             elif step.startswith("reload="):
                 self.reload(row, step[7:])
@@ -242,7 +286,7 @@ Resolver {{ Port = {self.port} AllowedDestinations = {{"127.0.0.0/8"}}
         return wrong
 
     def judge_recipient(self, row, address, wanted, hosts):
-        events = self.log.of(address)
+        events = self.outcome(address)
         if not events:
             return ["no outcome"]
         event = events[-1]
@@ -281,7 +325,7 @@ Resolver {{ Port = {self.port} AllowedDestinations = {{"127.0.0.0/8"}}
         wrong = []
         for i, address in enumerate(row.addresses):
             wanted = row.expected[min(i, len(row.expected) - 1)]
-            events = self.log.of(address)
+            events = self.outcome(address)
             if wanted.reason in ("rcpt-rejected", "size-would-bypass-tls") or not events:
                 continue
             self.compared += 1
@@ -314,6 +358,8 @@ Resolver {{ Port = {self.port} AllowedDestinations = {{"127.0.0.0/8"}}
         return {row.row: self.words[row.row] + ([] if row.rejected else self.judge(row)) for row in rows}
 
     def run(self):
+        lives = [row for row in self.rows if row.steps == ["life"]]
+        self.rows = [row for row in self.rows if row not in lives]
         sent = [row for row in self.rows if not row.rejected]
         self.words = {row.row: self.checked(row) for row in self.rows}
         self.daemon = Daemon(self.directory, self.config(sent))
@@ -329,6 +375,9 @@ Resolver {{ Port = {self.port} AllowedDestinations = {{"127.0.0.0/8"}}
                 self.play(row)
             except Exception as error:
                 failures[row.row] = [str(error)]
+        for row in lives:
+            threads.append(threading.Thread(target=lambda: failures.update({row.row: life(row, self.caches)})))
+            threads[-1].start()
         for row in sent:
             if row not in later:
                 threads.append(threading.Thread(target=play, args=(row,)))
@@ -346,6 +395,51 @@ Resolver {{ Port = {self.port} AllowedDestinations = {{"127.0.0.0/8"}}
         if self.daemon.stop() != 0:
             wrong["the end"] = ["the daemon did not stop cleanly"]
         return wrong
+
+
+def life(row, caches):
+    """Row 108: what the sender is told of mail that forced TLS holds until its time is over."""
+    wrong = []
+    with Directory() as directory:
+        port = free_port("127.6.0.1")
+        script = {"name": row.hosts[0]["name"], "starttls": "none"}
+        host, home = Host("127.6.0.1", script), Host("127.6.0.2", {"name": "mx.home.test", "starttls": "none"})
+        Servers([host, home], port)
+        domain = table.distinct("contoso.com", row.row)
+        daemon = Daemon(directory, f"""
+TlsCaches = {"on" if caches else "off"}
+ReceiveConnector "in" {{ Bindings = {{"127.0.0.1:0"}} RemoteIPRanges = {{"127.0.0.0/8"}} }}
+SendConnector "partner" {{ AddressSpaces = {{"{domain}"}} RequireTLS = true }}
+SendConnector "rest" {{ AddressSpaces = {{"*"}} }}
+Queue {{ DelayNotificationTimeout = 2s MessageExpirationTimeout = 6s TransientFailureRetryInterval = 1s }}
+Resolver {{ Port = {port} AllowedDestinations = {{"127.0.0.0/8"}} LocalData = {{
+    "{domain}. MX 10 {script["name"]}.", "{script["name"]}. A 127.6.0.1",
+    "home.test. MX 10 mx.home.test.", "mx.home.test. A 127.6.0.2"}} }}
+""")
+        address, smtp_port = daemon.listening["in"].split(":")
+        with smtplib.SMTP(address, int(smtp_port)) as client:
+            client.sendmail("s@home.test", [f"u@{domain}"], "Subject: row\r\n\r\nhello\r\n")
+        told = []
+        until = time.monotonic() + WAIT_S
+        while len(told) < 2 and time.monotonic() < until:
+            time.sleep(0.1)
+            told = [body.decode() for session in home.sessions for body in session.bodies]
+        kinds = [re.search(r"^Action: (\w+)", text, re.M)[1] for text in told]
+        if kinds != ["delayed", "failed"]:
+            wrong.append(f"the sender was told {kinds}")
+        for text in told:
+            if f"u@{domain}" not in text or "STARTTLS is required" not in text:
+                wrong.append("a notification without the recipient or the reason")
+        status = [re.search(r"^Status: (\S+)", text, re.M)[1] for text in told]
+        if status and status[-1].split(".")[1:] != ["7", "3"]:
+            wrong.append(f"Status: {status}, not the last real failure's")
+        if len(host.sessions) < 3:
+            wrong.append(f"{len(host.sessions)} attempts")
+        for session in host.sessions:
+            wrong += quiet(host, session)
+        if daemon.stop() != 0:
+            wrong.append("the daemon did not stop cleanly")
+    return wrong
 
 
 def careful(function):

@@ -1,5 +1,6 @@
 """Certificates of the conformance table, all made at the start of a run and none of them stored."""
 import datetime
+import hashlib
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -132,6 +133,18 @@ class Pki:
 
     def client(self, subject, **options):
         return issue(self.root, subject, usage=(CLIENT,), **options)
+
+    def tlsa(self, certificate, words):
+        """Of the leaf, with usage 2 of its issuer; or of another key altogether."""
+        if words == "other":
+            return f"3 1 1 {'5a' * 32}"
+        usage, selector, matching = map(int, words.split("-"))
+        of = self.intermediate if usage == 2 else certificate
+        data = of.x509.public_bytes(serialization.Encoding.DER) if selector == 0 else \
+            of.key.public_key().public_bytes(serialization.Encoding.DER,
+                                             serialization.PublicFormat.SubjectPublicKeyInfo)
+        digest = {1: hashlib.sha256, 2: hashlib.sha512}[matching](data).hexdigest()
+        return f"{usage} {selector} {matching} {digest}"
 
     def own(self, directory):
         """CertificateDir: certificates that share issuer and subject, of which the newest valid one counts."""

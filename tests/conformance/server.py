@@ -18,7 +18,7 @@ class Session:
         self.handshake = None  # None: not tried; True; or what was wrong
         self.peer = None  # the client's certificate
         self.ahead = False  # commands came before the reply to the one before them
-        self.body = b""
+        self.bodies = []
 
     def said(self, verb):
         return [line for line in self.clear + self.tls if line.upper().startswith(verb)]
@@ -201,7 +201,8 @@ class Conversation:
             if not data:
                 return False
             self.buffer += data
-        self.session.body, self.buffer = self.buffer.split(b"\r\n.\r\n", 1)
+        body, self.buffer = self.buffer.split(b"\r\n.\r\n", 1)
+        self.session.bodies.append(body)
         self.session.messages += 1
         self.send("250 2.0.0 taken\r\n")
         if "single" in self.script:

@@ -97,6 +97,7 @@ class Row:
             host["name"] = distinct(host.get("name", default), self.row)
             host["san"] = [distinct(name.replace("%00", "\0"), self.row) for name in
                            host.get("san", default + ("" if smart else ",contoso.com")).split(",") if name != "-"]
+            host["sts"] = distinct(host.get("sts", ""), self.row)
             host["cn"] = distinct(host.get("cn", ""), self.row)
 
     @property

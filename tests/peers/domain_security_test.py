@@ -110,10 +110,14 @@ Resolver {{ Port = {self.port} AllowedDestinations = {{"127.0.0.0/8"}}
     def arrived(self, recipient):
         """The header that the sink got."""
         def found():
-            return [s for s in self.sink.sessions if any(f"<{recipient}>" in line for line in s.said("RCPT"))
-                    and s.messages]
+            for session in self.sink.sessions:
+                said = session.said("RCPT")
+                which = [i for i, line in enumerate(said) if f"<{recipient}>" in line]
+                if which and len(session.bodies) > which[0]:
+                    return session.bodies[which[0]]
+            return None
         wait_for(found, 20, f"{recipient} at the sink")
-        return found()[0].body.split(b"\r\n\r\n")[0].decode()
+        return found().split(b"\r\n\r\n")[0].decode()
 
     def direct(self, sender, headers="", context=None, recipient="x@b.test"):
         """By a client of our own to the second node: the code and text that MAIL, RCPT or DATA got."""
