@@ -25,6 +25,7 @@ void ph_io_begin(struct ph_io *io, struct ph_op *op)
     PH_CHECK(op->state == PH_OP_IDLE && op->step != NULL);
     op->state = PH_OP_PENDING;
     op->io = io;
+    op->world_object = NULL;
     op->result = 0;
 }
 
@@ -50,6 +51,20 @@ void ph_io_retract(struct ph_io *io, struct ph_op *op)
         io->ready_count--;
     }
     op->state = PH_OP_IDLE;
+}
+
+void ph_io_retract_all_of(struct ph_io *io, const void *world_object)
+{
+    struct ph_op *op = STAILQ_FIRST(&io->ready);
+
+    while (op != NULL) {
+        struct ph_op *next = STAILQ_NEXT(op, ready_link);
+
+        if (op->world_object == world_object) {
+            ph_io_retract(io, op);
+        }
+        op = next;
+    }
 }
 
 size_t ph_io_run_ready(struct ph_io *io)
@@ -115,6 +130,7 @@ static void submit(struct ph_io *io, struct ph_op *op)
     PH_CHECK(op->state == PH_OP_IDLE && op->step != NULL);
     op->state = PH_OP_PENDING;
     op->io = io;
+    op->world_object = NULL;
     op->result = 0;
     io->stats.operations++;
 }

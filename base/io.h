@@ -257,6 +257,8 @@ void ph_io_complete(struct ph_io *io, struct ph_op *op, int64_t result);
 void ph_io_notify(struct ph_io *io, struct ph_op *op, int64_t result);
 // For worlds: takes an operation back that must not be stepped (its socket is being closed).
 void ph_io_retract(struct ph_io *io, struct ph_op *op);
+// For worlds: all that are ready and were submitted for this object, which is being closed.
+void ph_io_retract_all_of(struct ph_io *io, const void *world_object);
 
 // The owner's side of an operation.
 void ph_op_init(struct ph_op *op, void (*step)(struct ph_op *op), void *owner);

@@ -158,6 +158,7 @@ static struct ph_socket *poll_connect(struct ph_io *io, struct ph_op *op,
     socklen_t len = ph_socket_address_from(&address, to);
     struct poll_socket *s = socket_new(io, ph_socket_open(to, from));
 
+    op->world_object = s;
     if (s->fd < 0) {
         ph_io_complete(io, op, s->fd);
     } else if (connect(s->fd, &address.any, len) == 0) {
@@ -176,6 +177,7 @@ static void poll_recv_start(struct ph_socket *socket, struct ph_op *op)
 {
     struct poll_socket *s = (struct poll_socket *)socket;
 
+    op->world_object = s;
     s->recv_op = op;
     s->readable = true; // what came before was told then, if ever
     ph_io_notify(socket->io, op, 0);
@@ -235,6 +237,7 @@ static void poll_send(struct ph_socket *socket, struct ph_op *op, const struct i
     s->slice_at = 0;
     s->slice_count = iov_count;
     s->sent = 0;
+    op->world_object = s;
     s->send_op = op;
     go_on_sending(s);
 }
@@ -254,6 +257,7 @@ static void poll_close(struct ph_socket *socket, struct ph_op *op)
             ph_io_retract(socket->io, others[i]);
         }
     }
+    ph_io_retract_all_of(socket->io, s); // what was done, but not stepped yet
     if (s->fd >= 0) {
         close(s->fd);
     }

@@ -106,6 +106,7 @@ struct ph_socket *ph_ring_connect(struct ph_io *io, struct ph_op *op, const stru
     socklen_t len = ph_socket_address_from(&s->address, to);
     struct io_uring_sqe *sqe;
 
+    op->world_object = s;
     if (s->fd < 0) {
         ph_io_complete(io, op, s->fd);
     } else {
@@ -150,6 +151,7 @@ void ph_ring_close(struct ph_socket *socket, struct ph_op *op)
             ph_io_retract(socket->io, others[i]);
         }
     }
+    ph_io_retract_all_of(socket->io, s); // what was done, but not stepped yet
     s->connect_op = NULL;
     s->recv_op = NULL;
     s->send_op = NULL;
@@ -314,6 +316,7 @@ void ph_ring_recv_start(struct ph_socket *socket, struct ph_op *op)
 {
     struct ph_ring_socket *s = of(socket);
 
+    op->world_object = s;
     s->recv_op = op;
     go_on_receiving(s);
 }
@@ -463,6 +466,7 @@ void ph_ring_send(struct ph_socket *socket, struct ph_op *op, const struct iovec
     }
     s->slice_count = iov_count;
     s->sent = 0;
+    op->world_object = s;
     s->send_op = op;
     if (advance(s, 0)) {
         go_on_sending(s);

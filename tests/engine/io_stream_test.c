@@ -13,34 +13,11 @@
 
 #define STREAM_BYTES ((size_t)300000)
 
-static char byte_at(size_t at, unsigned stream)
-{
-    return (char)((at * 31 + at / 251 + stream * 7) & 0xff);
-}
-
-// Sends as much of the stream as goes now; returns how far it has come.
-static size_t feed(int plain, unsigned stream, size_t from, size_t to, size_t step)
-{
-    char part[8192];
-    ssize_t sent = 1;
-
-    while (from < to && sent > 0) {
-        size_t len = to - from < step ? to - from : step;
-
-        for (size_t i = 0; i < len; i++) {
-            part[i] = byte_at(from + i, stream);
-        }
-        sent = send(plain, part, len, MSG_NOSIGNAL | MSG_DONTWAIT);
-        from += sent > 0 ? (size_t)sent : 0;
-    }
-    return from;
-}
-
 static void expect_stream(const struct io_end *end, unsigned stream, size_t len)
 {
     cr_assert_eq(end->got.len, len, "%s: %zu of %zu bytes", end->bench->name, end->got.len, len);
     for (size_t i = 0; i < len; i++) {
-        cr_assert(end->got.data[i] == byte_at(i, stream), "%s: byte %zu is another's",
+        cr_assert(end->got.data[i] == io_byte_at(i, stream), "%s: byte %zu is another's",
                   end->bench->name, i);
     }
 }
@@ -58,7 +35,8 @@ Test(io_stream, bytes_come_in_order_and_then_the_end, .timeout = 60)
         end = io_pair(&b, &plain);
         io_receive(end);
         while (fed < STREAM_BYTES) {
-            fed = feed(plain, 1, fed, fed + step < STREAM_BYTES ? fed + step : STREAM_BYTES, step);
+            fed =
+                io_feed(plain, 1, fed, fed + step < STREAM_BYTES ? fed + step : STREAM_BYTES, step);
             step = step * 3 % 7919;
             io_turn(&b);
         }
@@ -93,7 +71,7 @@ Test(io_stream, a_pause_holds_the_peer_up_and_loses_nothing, .timeout = 60)
         while (fed != before && fed < most) {
             before = fed;
             for (unsigned i = 0; i < 20; i++) {
-                fed = feed(plain, 2, fed, most, 8192);
+                fed = io_feed(plain, 2, fed, most, 8192);
                 io_turn(&b);
             }
         }
@@ -133,9 +111,10 @@ Test(io_stream, who_does_not_fetch_takes_no_buffer_from_others, .timeout = 60)
         io_receive(end);
         for (unsigned round = 0; round < 50; round++) {
             for (unsigned i = 0; i < 8; i++) {
-                (void)!feed(lazy_plain[i], i, (size_t)round * 100, (size_t)round * 100 + 100, 100);
+                (void)!io_feed(lazy_plain[i], i, (size_t)round * 100, (size_t)round * 100 + 100,
+                               100);
             }
-            fed = feed(plain, 9, fed, fed + 100, 100);
+            fed = io_feed(plain, 9, fed, fed + 100, 100);
             io_turn(&b);
         }
         IO_UNTIL(&b, end->got.len == fed);
@@ -143,7 +122,7 @@ Test(io_stream, who_does_not_fetch_takes_no_buffer_from_others, .timeout = 60)
         for (unsigned i = 0; i < 8; i++) {
             lazy[i]->leave = false;
             ph_io_recv_pause(lazy[i]->socket, false);
-            (void)!feed(lazy_plain[i], i, 5000, 5100, 100); // it is told when more arrives
+            (void)!io_feed(lazy_plain[i], i, 5000, 5100, 100); // it is told when more arrives
             IO_UNTIL(&b, lazy[i]->got.len == 5100);
             expect_stream(lazy[i], i, 5100);
             io_close(lazy[i]);
@@ -169,7 +148,7 @@ Test(io_stream, many_at_once_overflow_nothing, .timeout = 60)
         }
         IO_UNTIL(&b, b.accepted_count == PH_ARRAY_LEN(plain));
         for (unsigned i = 0; i < PH_ARRAY_LEN(plain); i++) {
-            cr_assert_eq(feed(plain[i], 3, 0, 1000, 1000), 1000);
+            cr_assert_eq(io_feed(plain[i], 3, 0, 1000, 1000), 1000);
         }
         for (unsigned i = 0; i < PH_ARRAY_LEN(plain); i++) {
             IO_UNTIL(&b, b.accepted[i]->got.len == 1000);
@@ -194,7 +173,7 @@ Test(io_stream, a_send_is_whole_however_small_the_socket_is, .timeout = 60)
     char *big = malloc(STREAM_BYTES);
 
     for (size_t i = 0; i < STREAM_BYTES; i++) {
-        big[i] = byte_at(i, 4);
+        big[i] = io_byte_at(i, 4);
     }
     for (unsigned which = 0; which < IO_WORLDS; which++) {
         // Once in one slice, once in many, empty ones among them.
@@ -347,10 +326,10 @@ static void prepare(struct io_bench *b, struct io_end *end, int plain, enum clos
     }
     if (step == CLOSE_WITH_BYTES_WAITING) {
         // In the kernel, or in hand and not stepped yet.
-        (void)!feed(plain, 5, 0, 1000, 100);
+        (void)!io_feed(plain, 5, 0, 1000, 100);
         ph_io_wait(b->io, b->io->now_ns + PH_NS_PER_MS);
     } else if (plain >= 0 && step != CLOSE_ENDED) {
-        (void)!feed(plain, 5, 0, 1000, 100);
+        (void)!io_feed(plain, 5, 0, 1000, 100);
     }
 }
 
@@ -362,7 +341,7 @@ static void expect_untouched(struct io_bench *b, struct io_end *end, int plain)
     ssize_t got = -1;
 
     io_receive(end);
-    (void)!feed(plain, 6, 0, 3000, 3000);
+    (void)!io_feed(plain, 6, 0, 3000, 3000);
     ph_io_send(end->socket, &end->send_op, &slice, 1);
     IO_UNTIL(b, end->sent && end->got.len == 3000);
     expect_stream(end, 6, 3000);
@@ -514,7 +493,7 @@ Test(io_stream, a_closed_listener_frees_its_port_and_is_not_stepped, .timeout = 
         io_listen(&b); // the same port
         plain[1] = io_plain_connect(&b.at);
         IO_UNTIL(&b, b.accepted_count == 1);
-        cr_assert_eq(feed(plain[1], 7, 0, 10, 10), 10);
+        cr_assert_eq(io_feed(plain[1], 7, 0, 10, 10), 10);
         IO_UNTIL(&b, b.accepted[0]->got.len == 10);
         io_close(b.accepted[0]);
         close(plain[0]);
@@ -536,11 +515,11 @@ Test(io_stream, a_socket_moves_to_another_world_with_its_bytes, .timeout = 60)
         io_start(&b, which);
         io_start(&other, which);
         end = io_pair(&b, &plain);
-        cr_assert_eq(feed(plain, 8, 0, 500, 500), 500);
+        cr_assert_eq(io_feed(plain, 8, 0, 500, 500), 500);
         end->socket = ph_io_socket_adopt(other.io, ph_io_socket_detach(end->socket));
         end->bench = &other;
         io_receive(end);
-        cr_assert_eq(feed(plain, 8, 500, 1000, 500), 1000);
+        cr_assert_eq(io_feed(plain, 8, 500, 1000, 500), 1000);
         IO_UNTIL(&other, end->got.len == 1000);
         expect_stream(end, 8, 1000);
         io_close(end);

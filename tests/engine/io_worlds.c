@@ -224,6 +224,28 @@ int io_plain_accept(struct io_bench *b, int listening)
     return fd;
 }
 
+char io_byte_at(size_t at, unsigned stream)
+{
+    return (char)((at * 31 + at / 251 + stream * 7) & 0xff);
+}
+
+size_t io_feed(int plain, unsigned stream, size_t from, size_t to, size_t step)
+{
+    char part[8192];
+    ssize_t sent = 1;
+
+    while (from < to && sent > 0) {
+        size_t len = to - from < step ? to - from : step;
+
+        for (size_t i = 0; i < len; i++) {
+            part[i] = io_byte_at(from + i, stream);
+        }
+        sent = send(plain, part, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        from += sent > 0 ? (size_t)sent : 0;
+    }
+    return from;
+}
+
 int io_fd_facing(int plain)
 {
     union ph_socket_address mine = {0};

@@ -76,3 +76,8 @@ int io_plain_listen(struct ph_endpoint *out_at, int backlog); // doesn't block
 int io_plain_accept(struct io_bench *b, int listening);       // turns the world until it can
 // The world's descriptor whose peer is this plain one; -1: none.
 int io_fd_facing(int plain);
+
+// Streams that can be told apart, byte for byte.
+char io_byte_at(size_t at, unsigned stream);
+// Sends what goes now of the stream's bytes `from` to `to`; returns how far it has come.
+size_t io_feed(int plain, unsigned stream, size_t from, size_t to, size_t step);
