@@ -27,6 +27,9 @@ struct ph_log_writer {
     struct ph_buf waiting;
     bool ending;
     bool reopen;
+    bool writing; // lines are on their way to the file
+    bool hurry;   // somebody waits for that
+    pthread_cond_t written;
     bool resting; // lines that come meanwhile needn't wake it
     uint64_t dropped;
 };
@@ -91,7 +94,7 @@ static void rest(struct ph_log_writer *writer)
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     writer->resting = true;
-    while (result == 0 && !writer->ending && !writer->reopen &&
+    while (result == 0 && !writer->ending && !writer->reopen && !writer->hurry &&
            writer->waiting.len < PH_LOG_WRITER_BATCH_BYTES) {
         result = pthread_cond_clockwait(&writer->work, &writer->lock, CLOCK_MONOTONIC, &until);
     }
@@ -117,6 +120,7 @@ static void *serve(void *argument)
         lines = writer->waiting;
         writer->waiting = swapped;
         writer->reopen = false;
+        writer->writing = true;
         pthread_mutex_unlock(&writer->lock);
         if (reopen && writer->fd != STDOUT_FILENO) {
             int fd = open_log(writer->path);
@@ -135,6 +139,8 @@ static void *serve(void *argument)
         pthread_mutex_lock(&writer->lock);
         writer->dropped += count_lines(ph_str_after(ph_buf_str(&lines), lines.len - left));
         ph_buf_clear(&lines);
+        writer->writing = false;
+        pthread_cond_broadcast(&writer->written);
         rest(writer);
     }
     pthread_mutex_unlock(&writer->lock);
@@ -156,6 +162,7 @@ struct ph_log_writer *ph_log_writer_create(struct ph_str path)
     }
     pthread_mutex_init(&writer->lock, NULL);
     pthread_cond_init(&writer->work, NULL);
+    pthread_cond_init(&writer->written, NULL);
     PH_CHECK(pthread_create(&writer->thread, NULL, serve, writer) == 0);
     return writer;
 }
@@ -174,6 +181,7 @@ void ph_log_writer_destroy(struct ph_log_writer *writer)
         close(writer->fd);
     }
     pthread_cond_destroy(&writer->work);
+    pthread_cond_destroy(&writer->written);
     pthread_mutex_destroy(&writer->lock);
     ph_buf_deinit(&writer->waiting);
     free(writer->path);
@@ -196,6 +204,18 @@ void ph_log_writer_put(struct ph_log_writer *writer, struct ph_str lines)
             pthread_cond_signal(&writer->work);
         }
     }
+    pthread_mutex_unlock(&writer->lock);
+}
+
+void ph_log_writer_flush(struct ph_log_writer *writer)
+{
+    pthread_mutex_lock(&writer->lock);
+    writer->hurry = true;
+    pthread_cond_signal(&writer->work);
+    while (writer->waiting.len > 0 || writer->writing) {
+        pthread_cond_wait(&writer->written, &writer->lock);
+    }
+    writer->hurry = false;
     pthread_mutex_unlock(&writer->lock);
 }
 

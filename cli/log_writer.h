@@ -15,5 +15,7 @@ struct ph_log_writer;
 struct ph_log_writer *ph_log_writer_create(struct ph_str path);
 void ph_log_writer_destroy(struct ph_log_writer *writer); // writes what waits; NULL accepted
 void ph_log_writer_put(struct ph_log_writer *writer, struct ph_str lines); // from any thread
+// Returns when all lines put so far have been written, or dropped.
+void ph_log_writer_flush(struct ph_log_writer *writer);
 void ph_log_writer_reopen(struct ph_log_writer *writer);      // SIGUSR1: the file was moved away
 uint64_t ph_log_writer_dropped(struct ph_log_writer *writer); // lines

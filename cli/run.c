@@ -171,6 +171,7 @@ static void *work(void *argument)
     struct ph_worker *worker = ph_engine_worker(d->engine, t->index);
 
     t->result = may ? ph_engine_open_worker(d->engine, t->index, &t->error) : -ECANCELED;
+    ph_log_writer_flush(d->log); // that mail is in doubt is told before any of it is sent again
     tell(d, &d->opened, t->result < 0);
     wait_for_all(d, &d->opened);
     while (!d->failed && !ph_engine_stopped(d->engine)) {

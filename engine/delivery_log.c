@@ -246,3 +246,23 @@ void ph_delivery_log_bounced(struct ph_worker *worker, uint64_t id, uint64_t not
     ph_json_text(&out, "notification", ph_message_id_format(notification_id, text));
     end_line(worker, &out, start);
 }
+
+void ph_delivery_log_in_doubt(struct ph_worker *worker, uint64_t id, uint32_t recipient,
+                              struct ph_str address, struct ph_str domain)
+{
+    struct ph_reason reason = ph_reason_make(
+        PH_REASON_IN_DOUBT, "an attempt was under way when posthaste ended: the message may have "
+                            "been delivered, and the next attempt may be a second delivery");
+    struct ph_json out;
+    size_t start = begin_line(worker, &out, "deferred", id);
+
+    if (address.len > 0) {
+        ph_json_string(&out, "recipient", address, PH_LOG_TEXT_MAX);
+    } else {
+        ph_json_u64(&out, "recipient_index", recipient);
+        ph_json_string(&out, "domain", domain, PH_LOG_TEXT_MAX);
+    }
+    put_reason(&out, &reason);
+    ph_json_bool(&out, "ambiguous_resend", true);
+    end_line(worker, &out, start);
+}

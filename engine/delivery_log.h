@@ -18,6 +18,11 @@ void ph_delivery_log_outcome(struct ph_worker *worker, const struct ph_dispatch 
 // A message was accepted: one line, with the number of its recipients.
 void ph_delivery_log_accepted(struct ph_worker *worker, uint64_t id,
                               const struct ph_envelope *envelope, uint64_t size);
+// At start: an attempt was under way when the process ended, and what became of it isn't known. A
+// `deferred` line with the mark, for the delivery to come may be a second one. `address` may be
+// empty.
+void ph_delivery_log_in_doubt(struct ph_worker *worker, uint64_t id, uint32_t recipient,
+                              struct ph_str address, struct ph_str domain);
 // A notification was made for a message: `bounced`.
 void ph_delivery_log_bounced(struct ph_worker *worker, uint64_t id, uint64_t notification_id,
                              struct ph_str sender);

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "engine/connection.h"
 #include "engine/delivery.h"
+#include "engine/delivery_log.h"
 #include "engine/home_site.h"
 #include "engine/revocation.h"
 #include "engine/tlsrpt_send.h"
@@ -265,6 +266,7 @@ static void take_recovered(struct ph_worker *worker, const struct ph_spool_recov
                 ph_queues_add(queue, slot);
             }
             if (was->in_doubt) {
+                ph_delivery_log_in_doubt(worker, found->id, i, was->address, was->domain);
                 PH_COUNT(worker, queued_in_doubt, 1);
             }
         }
@@ -352,6 +354,7 @@ int ph_worker_open(struct ph_worker *worker, struct ph_buf *error)
     if (result == 0) {
         result = ph_worker_ingest_open(worker, error);
     }
+    publish(worker); // what is in doubt
     return result;
 }
 

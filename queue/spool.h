@@ -79,7 +79,8 @@ struct ph_spool_options {
 
 // One live message found by recovery. Borrowed for the call.
 struct ph_spool_recovered_recipient {
-    struct ph_str domain; // A-labels
+    struct ph_str domain;  // A-labels
+    struct ph_str address; // of mail accepted for an attempt at once; else empty
     enum ph_recipient_state state;
     bool in_doubt; // an ATTEMPT without OUTCOME, or one recorded as in doubt
     uint16_t attempts;

@@ -39,6 +39,7 @@ struct recipient {
     uint16_t kind; // enum ph_reason_kind
     uint8_t state; // enum ph_recipient_state
     bool in_doubt;
+    char *address; // owned; only of mail that was accepted for an attempt at once
 };
 
 struct ph_found {
@@ -78,6 +79,9 @@ void ph_found_destroy(struct ph_found *found)
         free(found->texts[i]);
     }
     free(found->texts);
+    for (uint32_t i = 0; i < found->recipient_used; i++) {
+        free(found->recipients[i].address);
+    }
     free(found->messages);
     free(found->recipients);
     free(found->table);
@@ -196,6 +200,8 @@ static void forget(struct ph_found *found, struct message *message)
     for (uint32_t slot = message->first; slot != NONE;) {
         uint32_t next = found->recipients[slot].next;
 
+        free(found->recipients[slot].address);
+        found->recipients[slot].address = NULL;
         found->recipients[slot].next = found->recipient_free;
         found->recipient_free = slot;
         slot = next;
@@ -281,6 +287,10 @@ static void take_message(struct ph_found *found, const struct ph_record *record,
                 .domain = text_of(found, recipients[i].domain),
                 .in_doubt = record->flags & PH_RECORD_FLAG_ATTEMPT,
             };
+            if (record->flags & PH_RECORD_FLAG_ATTEMPT) {
+                found->recipients[slot].address =
+                    strndup(recipients[i].address.data, recipients[i].address.len);
+            }
             message->first = slot;
         }
     }
@@ -431,6 +441,7 @@ static void tell_one(const struct ph_found *found, const struct message *message
 
         recipients[i] = (struct ph_spool_recovered_recipient){
             .domain = text_at(found, r->domain),
+            .address = ph_str_from(r->address),
             .state = (enum ph_recipient_state)r->state,
             .in_doubt = r->in_doubt,
             .attempts = r->attempts,
