@@ -270,7 +270,8 @@ void ph_queue_routed(struct ph_queue *queue, struct ph_site_spec *take_spec, uin
     }
     queue->site = site;
     site->queue_count++;
-    queue->routed_until_ms = ph_worker_now_ms(queue->worker) + valid_ms;
+    queue->routed_until_ms = ph_worker_now_ms(queue->worker) + (queue->look_again ? 0 : valid_ms);
+    queue->look_again = false;
     queue->state = PH_QUEUE_ROUTED;
     activate(queue);
 }
@@ -529,6 +530,7 @@ void ph_queues_look_again(struct ph_worker *worker, struct ph_str domain)
     {
         if (queue->connector != NULL && ph_str_eq_nocase(ph_queue_policy_domain(queue), domain)) {
             queue->routed_until_ms = 0;
+            queue->look_again = queue->state == PH_QUEUE_RESOLVING;
             ph_queue_retry_now(queue);
             if (queue->ready.count > 0) {
                 ph_queue_kick(queue);

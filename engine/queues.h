@@ -53,6 +53,7 @@ struct ph_queue {
     bool active;                  // in the site's list
     bool unroutable;              // refused by the configuration: nothing of it is ever sent
     bool failing;                 // `last_error` is for ever: what is ready fails, some each turn
+    bool look_again;              // what is being found out may be of yesterday: then once more
     bool obsolete;                // replaced by a new configuration: ends with its last dispatch
     TAILQ_ENTRY(ph_queue) active_link;
     struct ph_lookup *lookup; // while RESOLVING

@@ -226,7 +226,7 @@ static void on_refreshed(struct ph_op *op)
 {
     struct ph_sts_ask *ask = op->owner;
 
-    for (uint16_t i = 0; i < ph_engine_worker_count(ask->worker->engine); i++) {
+    for (uint16_t i = 0; ask->tell && i < ph_engine_worker_count(ask->worker->engine); i++) {
         struct ph_mail_call *mail = ph_alloc(sizeof(*mail));
 
         mail->mail.kind = PH_MAIL_CALL;
@@ -239,12 +239,18 @@ static void on_refreshed(struct ph_op *op)
     free(ask);
 }
 
-void ph_sts_refresh(struct ph_worker *worker, struct ph_str domain)
+static void refresh(struct ph_worker *worker, struct ph_str domain, bool tell)
 {
     struct ph_sts_ask *ask = ph_alloc(sizeof(*ask));
 
+    ask->tell = tell;
     ph_op_init(&ask->op, on_refreshed, ask);
     ph_sts_ask_start(ask, worker, domain, PH_STS_ASK_REFRESH);
+}
+
+void ph_sts_refresh(struct ph_worker *worker, struct ph_str domain)
+{
+    refresh(worker, domain, true);
 }
 
 void ph_sts_refresh_due(struct ph_worker *worker)
@@ -253,7 +259,7 @@ void ph_sts_refresh_due(struct ph_worker *worker)
 
     if (!worker->stopping &&
         ph_sts_cache_due(cache_of(worker), ph_worker_wall_ms(worker), domain)) {
-        ph_sts_refresh(worker, ph_str_from(domain));
+        refresh(worker, ph_str_from(domain), false);
     }
 }
 

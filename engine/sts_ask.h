@@ -19,6 +19,7 @@ struct ph_sts_ask {
     enum ph_sts_record record;
     bool distrust;
     bool refresh;
+    bool tell; // the queues that it concerns are tried then
     struct ph_resolve_op question;
     struct ph_fetch_op fetch;
     char url[PH_DNS_NAME_BYTES_MAX + 64];
