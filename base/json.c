@@ -95,6 +95,10 @@ static void append_escaped(struct ph_buf *out, struct ph_str text)
         } else if ((unsigned char)text.data[0] < 0x20 || text.data[0] == 0x7f) {
             ph_buf_printf(out, "\\u%04x", (unsigned char)text.data[0]);
             run = 1;
+        } else if (text.len > 1 && text.data[0] == '\xc2' && (unsigned char)text.data[1] < 0xa0 &&
+                   utf8_len(text) == 2) { // a control character beyond ASCII (C1)
+            ph_buf_printf(out, "\\u%04x", (unsigned char)text.data[1]);
+            run = 2;
         } else {
             run = utf8_len(text);
             ph_buf_append(out, run > 0 ? ph_str_first(text, run) : PH_STR("\xef\xbf\xbd"));

@@ -34,11 +34,7 @@ void ph_log(enum ph_log_level level, const char *format, ...)
     if (len > (int)sizeof(line) - 2) {
         len = (int)sizeof(line) - 2;
     }
-    for (int i = prefix; i < len; i++) {
-        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f) {
-            line[i] = ' ';
-        }
-    }
+    ph_text_make_plain(line, len);
     line[len] = '\0';
     if (line_sink != NULL) {
         line_sink(line_owner, level, line + prefix);

@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 struct reason_row {
     const char *token;
@@ -18,14 +19,10 @@ static const struct reason_row rows[PH_REASON_KIND_COUNT] = {
 #undef PH_REASON_ROW
 };
 
-// A sentence is one line: what a peer put into it can't start another, or steer a terminal.
+// A sentence is one line, whatever a peer put into it.
 static void make_one_line(char *sentence)
 {
-    for (; *sentence != '\0'; sentence++) {
-        if ((unsigned char)*sentence < 0x20 || *sentence == 0x7f) {
-            *sentence = ' ';
-        }
-    }
+    ph_text_make_plain(sentence, strlen(sentence));
 }
 
 struct ph_reason ph_reason_make(enum ph_reason_kind kind, const char *format, ...)

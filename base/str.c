@@ -174,3 +174,18 @@ size_t ph_str_copy(char *out, size_t capacity, struct ph_str text)
     out[count] = '\0';
     return count;
 }
+
+void ph_text_make_plain(char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        unsigned char byte = (unsigned char)text[i];
+
+        if (byte < 0x20 || byte == 0x7f) {
+            text[i] = ' ';
+        } else if (byte == 0xc2 && i + 1 < len && (unsigned char)text[i + 1] >= 0x80 &&
+                   (unsigned char)text[i + 1] < 0xa0) {
+            text[i] = ' ';
+            text[i + 1] = ' ';
+        }
+    }
+}

@@ -51,3 +51,7 @@ size_t ph_str_copy(char *out, size_t capacity, struct ph_str text);
 
 // ASCII lower case, in place of the C locale's.
 char ph_ascii_lower(char byte);
+
+// What a peer wrote, on its way to people: control characters (C0, DELETE, and C1 in UTF-8) become
+// spaces, so that it starts no line and steers no terminal.
+void ph_text_make_plain(char *text, size_t len);

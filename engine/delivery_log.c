@@ -125,7 +125,11 @@ static void put_proof(struct ph_json *out, const struct ph_dispatch *dispatch)
         ph_json_text(out, "cert_chain",
                      proof->chain == PH_REASON_NONE ? "good" : ph_reason_token(proof->chain));
     }
-    put_policy(out, dispatch->policy, proof->dane);
+    if (dispatch->connector.len > 0) {
+        put_policy(out, dispatch->policy, proof->dane);
+    } else {
+        ph_json_null(out, "policy"); // none has been chosen, so none is claimed
+    }
     if (dispatch->would_defer != NULL) {
         ph_json_open_object(out, "would_defer");
         put_reason(out, dispatch->would_defer);

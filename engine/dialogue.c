@@ -31,9 +31,7 @@ static void put_line(struct ph_connection *c, char mark, struct ph_str line)
                    (unsigned long long)c->session_id, c->address, mark,
                    (int)(line.len < 512 ? line.len : 512), line.data);
     len = len < (int)sizeof(text) ? len : (int)sizeof(text) - 1;
-    for (int i = 0; i + 1 < len; i++) {
-        text[i] = (unsigned char)text[i] < 0x20 || text[i] == 0x7f ? ' ' : text[i];
-    }
+    ph_text_make_plain(text, (size_t)len - 1); // all but its end
     if (!c->usable && c->dialogue.len + (size_t)len <= PH_DIALOGUE_BYTES_MAX) {
         ph_buf_append_bytes(&c->dialogue, text, (size_t)len);
     }

@@ -74,6 +74,7 @@ Test(json, bytes_that_are_no_utf8_are_replaced)
         {{"\xed\xa0\x80", 3}, "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},
         {{"\xf0\x9f\x98\x80", 4}, "\"\xf0\x9f\x98\x80\""},
         {{"\0", 1}, "\"\\u0000\""},
+        {{"\xc2\x9b\xc2\xa0", 4}, "\"\\u009b\xc2\xa0\""},
     };
 
     for (size_t i = 0; i < PH_ARRAY_LEN(rows); i++) {

@@ -1,6 +1,7 @@
 #include "base/str.h"
 
 #include <criterion/criterion.h>
+#include <string.h>
 
 Test(str, lines_are_cut_whole)
 {
@@ -63,4 +64,26 @@ Test(str, comparing_and_cutting)
     cr_assert_str_eq(small, "abc");
     cr_assert_eq(ph_str_after(PH_STR("ab"), 5).len, 0);
     cr_assert_eq(ph_str_first(PH_STR("ab"), 5).len, 2);
+}
+
+Test(str, what_peers_write_becomes_plain)
+{
+    static const struct {
+        const char *in;
+        const char *out;
+    } cases[] = {{"", ""},
+                 {"plain \xc3\xa9", "plain \xc3\xa9"},
+                 {"a\r\nb\x1b[2J\x7f", "a  b [2J "},
+                 {"\xc2\x9b"
+                  "31m",
+                  "  31m"},
+                 {"\xc2\xa0\xc2", "\xc2\xa0\xc2"}};
+
+    for (size_t i = 0; i < PH_ARRAY_LEN(cases); i++) {
+        char text[64];
+
+        ph_str_copy(text, sizeof(text), ph_str_from(cases[i].in));
+        ph_text_make_plain(text, strlen(text));
+        cr_expect_str_eq(text, cases[i].out);
+    }
 }
