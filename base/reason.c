@@ -127,7 +127,9 @@ struct ph_status ph_reason_own_status(enum ph_reason_kind kind, struct ph_status
 bool ph_reason_kind_from_token(struct ph_str token, enum ph_reason_kind *out_kind)
 {
     for (size_t kind = 0; kind < PH_REASON_KIND_COUNT; kind++) {
-        if (ph_str_eq(token, ph_str_from(rows[kind].token))) {
+        // Recovery asks this a million times: most rows differ in their first byte.
+        if (token.len > 0 && rows[kind].token[0] == token.data[0] &&
+            ph_str_eq(token, ph_str_from(rows[kind].token))) {
             *out_kind = (enum ph_reason_kind)kind;
             return true;
         }

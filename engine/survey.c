@@ -26,6 +26,25 @@ static bool has_event(const struct ph_queue *queue)
     return false;
 }
 
+void ph_survey_rescue(struct ph_worker *worker)
+{
+    struct ph_queue *queue;
+    struct ph_queue *next;
+
+    HASH_ITER(hh, worker->queues, queue, next)
+    {
+        if (queue->connector == NULL || queue->ready.count == 0 || has_event(queue)) {
+            continue;
+        }
+        PH_COUNT(worker, rescued, queue->ready.count);
+        if (queue->state == PH_QUEUE_RETRY) {
+            ph_queue_retry_now(queue);
+        } else {
+            ph_queue_kick(queue);
+        }
+    }
+}
+
 static uint64_t in_queue(struct ph_survey *survey, const struct ph_queue *queue)
 {
     uint64_t count = queue->ready.count + queue->deferred_count;

@@ -23,3 +23,6 @@ struct ph_survey {
 // Adds what `worker` sees to the struct ph_survey. On the worker's thread, between two turns'
 // steps.
 void ph_survey_answer(struct ph_worker *worker, void *survey);
+// The watchdog: a queue with ready mail that nothing would look at again is our mistake. It is
+// counted, and looked at.
+void ph_survey_rescue(struct ph_worker *worker);

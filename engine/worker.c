@@ -9,6 +9,7 @@
 #include "engine/delivery.h"
 #include "engine/delivery_log.h"
 #include "engine/home_site.h"
+#include "engine/survey.h"
 #include "engine/revocation.h"
 #include "engine/tlsrpt_send.h"
 #include "engine/worker_ingest.h"
@@ -142,6 +143,7 @@ static void on_sweep(struct ph_timer *timer)
     ph_delivery_sweep(worker);
     if (worker->sweep_at == 0) {
         ph_queues_sweep(worker, PH_WORKER_IDLE_MS);
+        ph_survey_rescue(worker);
         HASH_ITER(hh, worker->sites, site, next)
         {
             if (ph_site_idle(site) && now_ms - site->used_ms >= PH_WORKER_IDLE_MS) {

@@ -56,6 +56,7 @@ struct ph_revocation_keeper;
     X(handshakes_failed, "TLS handshakes that failed")                                             \
     X(report_messages, "messages sent under Mode = report")                                        \
     X(fallbacks_plaintext, "opportunistic sessions that went on without TLS")                      \
+    X(rescued, "recipients that nothing would have looked at again: must be 0")                    \
     X(messages_copied, "messages copied forward in the spool")                                     \
     X(revocation_fetches, "revocation lists fetched")                                              \
     X(revocation_failures, "revocation lists that could not be had")                               \

@@ -4,7 +4,50 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PH_STORE_CAP_FIRST 1024 // slots; ours
+#define PH_STORE_CAP_FIRST 1024 // slots of the heap; ours
+#define PIECE_SLOTS (UINT32_C(1) << PH_STORE_PIECE_BITS)
+
+static struct ph_message *message_at(const struct ph_store *store, uint32_t index)
+{
+    return &store->messages[index >> PH_STORE_PIECE_BITS][index & (PIECE_SLOTS - 1)];
+}
+
+static struct ph_recipient *recipient_at(const struct ph_store *store, uint32_t index)
+{
+    return &store->recipients[index >> PH_STORE_PIECE_BITS][index & (PIECE_SLOTS - 1)];
+}
+
+static void free_pieces(void **pieces, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        free(pieces[i]);
+    }
+    free(pieces);
+}
+
+// Makes room for slot `slot`, the first one behind those there are. False when memory is short.
+static bool grow_pieces(void ***pieces, uint32_t *count, uint32_t slot, size_t item_bytes)
+{
+    void **table;
+
+    if (slot == PH_INDEX_NONE - 1) {
+        return false;
+    }
+    if (slot >> PH_STORE_PIECE_BITS < *count) {
+        return true;
+    }
+    table = realloc(*pieces, ((size_t)*count + 1) * sizeof(**pieces));
+    if (table == NULL) {
+        return false;
+    }
+    *pieces = table;
+    table[*count] = malloc(PIECE_SLOTS * item_bytes);
+    if (table[*count] == NULL) {
+        return false;
+    }
+    ++*count;
+    return true;
+}
 
 void ph_store_init(struct ph_store *store)
 {
@@ -14,8 +57,8 @@ void ph_store_init(struct ph_store *store)
 void ph_store_drop_contents(struct ph_store *store)
 {
     for (uint32_t i = 0; i < store->message_used; i++) {
-        ph_content_release(store->messages[i].content);
-        store->messages[i].content = NULL;
+        ph_content_release(message_at(store, i)->content);
+        message_at(store, i)->content = NULL;
     }
 }
 
@@ -25,8 +68,8 @@ void ph_store_deinit(struct ph_store *store)
         return;
     }
     ph_store_drop_contents(store);
-    free(store->messages);
-    free(store->recipients);
+    free_pieces((void **)store->messages, store->message_pieces);
+    free_pieces((void **)store->recipients, store->recipient_pieces);
     free(store->heap);
     ph_store_init(store);
 }
@@ -60,9 +103,9 @@ static uint32_t take_message_slot(struct ph_store *store)
     uint32_t slot = store->message_free;
 
     if (slot != PH_INDEX_NONE) {
-        store->message_free = store->messages[slot].first_recipient;
-    } else if (grow((void **)&store->messages, &store->message_cap, store->message_used + 1,
-                    sizeof(*store->messages))) {
+        store->message_free = message_at(store, slot)->first_recipient;
+    } else if (grow_pieces((void ***)&store->messages, &store->message_pieces, store->message_used,
+                           sizeof(**store->messages))) {
         slot = store->message_used++;
     }
     return slot;
@@ -73,9 +116,9 @@ static uint32_t take_recipient_slot(struct ph_store *store)
     uint32_t slot = store->recipient_free;
 
     if (slot != PH_INDEX_NONE) {
-        store->recipient_free = store->recipients[slot].next_link;
-    } else if (grow((void **)&store->recipients, &store->recipient_cap, store->recipient_used + 1,
-                    sizeof(*store->recipients))) {
+        store->recipient_free = recipient_at(store, slot)->next_link;
+    } else if (grow_pieces((void ***)&store->recipients, &store->recipient_pieces,
+                           store->recipient_used, sizeof(**store->recipients))) {
         slot = store->recipient_used++;
     }
     return slot;
@@ -83,8 +126,8 @@ static uint32_t take_recipient_slot(struct ph_store *store)
 
 static void free_recipient_slot(struct ph_store *store, uint32_t slot)
 {
-    store->recipients[slot].place = PH_PLACE_FREE;
-    store->recipients[slot].next_link = store->recipient_free;
+    recipient_at(store, slot)->place = PH_PLACE_FREE;
+    recipient_at(store, slot)->next_link = store->recipient_free;
     store->recipient_free = slot;
 }
 
@@ -105,7 +148,7 @@ uint32_t ph_store_add(struct ph_store *store, uint32_t recipient_count)
         if (slot == PH_INDEX_NONE) {
             break;
         }
-        store->recipients[slot] = (struct ph_recipient){
+        *recipient_at(store, slot) = (struct ph_recipient){
             .message = message,
             .next_of_message = first,
             .queue = PH_INDEX_NONE,
@@ -116,17 +159,17 @@ uint32_t ph_store_add(struct ph_store *store, uint32_t recipient_count)
         };
         first = slot;
     }
-    store->messages[message] =
+    *message_at(store, message) =
         (struct ph_message){.first_recipient = first, .open_count = recipient_count};
     if (added < recipient_count) {
         for (uint32_t slot = first; slot != PH_INDEX_NONE;) {
-            uint32_t next = store->recipients[slot].next_of_message;
+            uint32_t next = recipient_at(store, slot)->next_of_message;
 
             free_recipient_slot(store, slot);
             slot = next;
         }
-        store->messages[message].open_count = 0;
-        store->messages[message].first_recipient = store->message_free;
+        message_at(store, message)->open_count = 0;
+        message_at(store, message)->first_recipient = store->message_free;
         store->message_free = message;
         return PH_INDEX_NONE;
     }
@@ -141,9 +184,9 @@ void ph_store_remove(struct ph_store *store, uint32_t message)
 
     PH_CHECK(m->open_count == 0);
     for (uint32_t slot = m->first_recipient; slot != PH_INDEX_NONE;) {
-        uint32_t next = store->recipients[slot].next_of_message;
+        uint32_t next = recipient_at(store, slot)->next_of_message;
 
-        PH_CHECK(store->recipients[slot].place == PH_PLACE_DONE);
+        PH_CHECK(recipient_at(store, slot)->place == PH_PLACE_DONE);
         free_recipient_slot(store, slot);
         store->recipient_count--;
         slot = next;
@@ -157,19 +200,19 @@ void ph_store_remove(struct ph_store *store, uint32_t message)
 struct ph_message *ph_store_message(const struct ph_store *store, uint32_t index)
 {
     PH_CHECK(index < store->message_used);
-    return &store->messages[index];
+    return message_at(store, index);
 }
 
 struct ph_recipient *ph_store_recipient(const struct ph_store *store, uint32_t index)
 {
     PH_CHECK(index < store->recipient_used);
-    return &store->recipients[index];
+    return recipient_at(store, index);
 }
 
 static bool earlier(const struct ph_store *store, uint32_t a, uint32_t b)
 {
-    uint64_t due_a = store->recipients[a].due_ms;
-    uint64_t due_b = store->recipients[b].due_ms;
+    uint64_t due_a = recipient_at(store, a)->due_ms;
+    uint64_t due_b = recipient_at(store, b)->due_ms;
 
     // Ties by slot: the order must not depend on the heap's history.
     return due_a < due_b || (due_a == due_b && a < b);
@@ -178,7 +221,7 @@ static bool earlier(const struct ph_store *store, uint32_t a, uint32_t b)
 static void place_in_heap(struct ph_store *store, uint32_t slot, uint32_t recipient)
 {
     store->heap[slot] = recipient;
-    store->recipients[recipient].heap_slot = slot;
+    recipient_at(store, recipient)->heap_slot = slot;
 }
 
 static void sift_up(struct ph_store *store, uint32_t slot)
@@ -242,7 +285,7 @@ void ph_store_undefer(struct ph_store *store, uint32_t recipient)
     if (last != recipient) {
         place_in_heap(store, slot, last);
         sift_up(store, slot);
-        sift_down(store, store->recipients[last].heap_slot);
+        sift_down(store, recipient_at(store, last)->heap_slot);
     }
     r->heap_slot = PH_INDEX_NONE;
     r->place = PH_PLACE_UNROUTED;
@@ -250,7 +293,7 @@ void ph_store_undefer(struct ph_store *store, uint32_t recipient)
 
 uint64_t ph_store_next_due_ms(const struct ph_store *store)
 {
-    return store->heap_count > 0 ? store->recipients[store->heap[0]].due_ms : PH_NEVER;
+    return store->heap_count > 0 ? recipient_at(store, store->heap[0])->due_ms : PH_NEVER;
 }
 
 uint32_t ph_store_take_due(struct ph_store *store, uint64_t now_ms)

@@ -51,11 +51,14 @@ struct ph_recipient {
     uint64_t due_ms;
 };
 
+#define PH_STORE_PIECE_BITS 14 // 16384 slots: about 1 MB of messages; ours
+
 struct ph_store {
-    struct ph_message *messages;
-    struct ph_recipient *recipients;
-    uint32_t message_cap;
-    uint32_t recipient_cap;
+    // In pieces of so many slots: growing copies nothing, however long the queue is.
+    struct ph_message **messages;
+    struct ph_recipient **recipients;
+    uint32_t message_pieces;
+    uint32_t recipient_pieces;
     uint32_t message_free; // heads of free lists
     uint32_t recipient_free;
     uint32_t message_used; // slots ever used
