@@ -363,11 +363,11 @@ int main(int argc, char **argv)
     }
     while (feed.over < feed.messages) {
         struct epoll_event events[256];
-        int count = epoll_wait(feed.epoll_fd, events, 256, 60000);
+        int count = epoll_wait(feed.epoll_fd, events, 256, 20000);
 
         if (count == 0) {
             errno = ETIMEDOUT;
-            fail("nothing came for a minute");
+            fail("nothing came for 20 s");
         }
         for (int i = 0; i < count; i++) {
             channel_ready(events[i].data.ptr, events[i].events);
