@@ -326,6 +326,16 @@ static bool disk_is_full(struct sim *sim)
     return sim->options.on[SIM_disk_full] && !sim->calm && minute % 5 >= 1 && minute % 5 <= 2;
 }
 
+void sim_disk_mend(struct sim_disk *disk)
+{
+    struct inode *inode;
+
+    LIST_FOREACH(inode, &disk->inodes, link)
+    {
+        inode->bad = false;
+    }
+}
+
 // 0, or why this operation fails.
 static int64_t failure_of(struct disk_op *d)
 {
@@ -335,13 +345,12 @@ static int64_t failure_of(struct disk_op *d)
     bool tells = d->kind == DISK_SIZE || d->kind == DISK_SPACE;
 
     disk->carried_out++;
-    if (sim->options.fail_at > 0 && disk->carried_out >= sim->options.fail_at && !sim->calm) {
-        if (disk->carried_out == sim->options.fail_at && d->inode != NULL) {
+    if (disk->carried_out == sim->options.fail_at && !sim->calm) {
+        sim->struck = true;
+        if (d->inode != NULL) {
             d->inode->bad = sim->options.fail_for_good;
         }
-        if (disk->carried_out == sim->options.fail_at) {
-            return -EIO;
-        }
+        return -EIO;
     }
     if (writes && d->inode->bad && !sim->calm) {
         return -EIO;

@@ -164,6 +164,10 @@ def main():
     built = build()
     if built.returncode != 0:
         sys.exit(built.stdout[-3000:])
+    sound = run(str(WORK / "build/posthaste-sim"), "--from", "1", "--count", str(options.seeds),
+                "--quiet")
+    if sound.returncode != 0:
+        sys.exit("without a mutant it fails too:\n" + sound.stdout)
     lived = []
     for name in options.names or MUTANTS:
         verdict = try_mutant(tree, name, options.seeds)

@@ -40,6 +40,7 @@ void sim_options_choose(struct sim_options *options, uint64_t seed)
         options->on[i] = (chosen || options->forced[i]) && !options->dropped[i];
     }
     options->messages = (unsigned)sim_between(&random, SIM_MESSAGES_MIN, SIM_MESSAGES_MIN + 40);
+    options->messages = options->messages_wanted > 0 ? options->messages_wanted : options->messages;
     options->workers = sim_chance(&random, 200) ? 3 : 2;
     options->clients = (unsigned)sim_between(&random, 3, 16);
     options->crashes = (unsigned)sim_between(&random, 1, 3);
@@ -61,6 +62,10 @@ void sim_options_print(const struct sim_options *options, struct ph_buf *out)
             ph_buf_printf(out, " %s", known[i].name);
         }
     }
+    if (options->fail_at > 0) {
+        ph_buf_printf(out, " fail_at=%u%s", options->fail_at,
+                      options->fail_for_good ? " for good" : "");
+    }
     if (options->plant != SIM_PLANT_NONE) {
         ph_buf_printf(out, " plant=%s", plants[options->plant].name);
     }
@@ -70,6 +75,11 @@ void sim_options_print(const struct sim_options *options, struct ph_buf *out)
 const char *sim_option_name(enum sim_option option)
 {
     return known[option].name;
+}
+
+const char *sim_plant_name(enum sim_plant plant)
+{
+    return plants[plant].name;
 }
 
 bool sim_option_from(const char *name, enum sim_option *out)

@@ -74,8 +74,9 @@ struct sim_options {
     uint64_t segment_bytes;
     uint64_t latency_min_ns;
     uint64_t latency_max_ns;
-    unsigned fail_at;   // the n-th disk operation fails, nothing else goes wrong; 0: off
-    bool fail_for_good; // and all that follow in that file
+    unsigned fail_at;         // the n-th disk operation fails, nothing else goes wrong; 0: off
+    bool fail_for_good;       // and all writes that follow in that file
+    unsigned messages_wanted; // 0: by the seed
     bool trace;
 };
 
@@ -85,4 +86,5 @@ void sim_options_print(const struct sim_options *options, struct ph_buf *out); /
 PH_MUST_CHECK bool sim_option_from(const char *name, enum sim_option *out);
 PH_MUST_CHECK bool sim_plant_from(const char *name, enum sim_plant *out);
 const char *sim_option_name(enum sim_option option);
+const char *sim_plant_name(enum sim_plant plant);
 void sim_options_help(void);

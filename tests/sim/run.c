@@ -23,6 +23,7 @@
 #define SIM_CHAOS_MAX_NS (6 * 60 * SIM_MINUTE_NS) // by then clients should have had enough
 #define SIM_DRAIN_NS_MAX (3 * 60 * SIM_MINUTE_NS) // and from then on the queue must be empty
 #define SIM_DOWN_NS_MAX (5 * 1000 * PH_NS_PER_MS) // from an end to the next start
+#define SIM_STARTS_MAX 20                         // that fail, until somebody mends the disk
 #define SIM_LOOK_NS (5 * 1000 * PH_NS_PER_MS)     // how often the end of a phase is looked for
 
 // --- the history's own record ---
@@ -221,7 +222,9 @@ static void start(struct sim *sim)
         // It said why and ended; whoever watches over it starts it again.
         sim_trace_text(sim, "no start", ph_buf_str(&error));
         sim->crash_by_power = false;
-        sim->failed_starts++;
+        if (++sim->failed_starts % SIM_STARTS_MAX == 0) {
+            sim_disk_mend(sim->disk);
+        }
         longjmp(sim->end_of_life, 1);
     }
     if (!good) {
@@ -412,7 +415,7 @@ static void live(struct sim *sim)
     stop_and_look(sim);
 }
 
-bool sim_run(const struct sim_options *options, struct ph_buf *out_line)
+enum sim_result sim_run(const struct sim_options *options, struct ph_buf *out_line)
 {
     struct sim *sim = ph_alloc(sizeof(*sim));
 
@@ -421,5 +424,8 @@ bool sim_run(const struct sim_options *options, struct ph_buf *out_line)
     ph_buf_printf(out_line, "seed %llu trace %016llx %s%s\n", (unsigned long long)options->seed,
                   (unsigned long long)sim->trace_hash,
                   sim->failure[0] == '\0' ? "ok" : "FAILED: ", sim->failure);
-    return sim->failure[0] == '\0';
+    if (sim->failure[0] != '\0') {
+        return SIM_BROKEN;
+    }
+    return options->fail_at > 0 && !sim->struck ? SIM_UNTOUCHED : SIM_HELD;
 }

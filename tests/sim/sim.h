@@ -49,6 +49,7 @@ struct sim {
     uint64_t trace_hash;
     uint64_t events;
     bool calm;                           // faults are over
+    bool struck;                         // the operation that was to fail has failed
     char failure[SIM_FAILURE_BYTES_MAX]; // the first promise broken; empty: none
 
     struct sim_disk *disk;
@@ -92,5 +93,10 @@ void sim_io_make_runnable(struct sim_io *io);
 // return).
 void sim_step(struct sim *sim);
 
-// run.c: one whole history. True: all promises held.
-bool sim_run(const struct sim_options *options, struct ph_buf *out_line);
+enum sim_result {
+    SIM_HELD,      // all promises
+    SIM_BROKEN,    // one
+    SIM_UNTOUCHED, // all, and the operation that was to fail (fail_at) never came
+};
+// run.c: one whole history. `out_line` gets its last line.
+enum sim_result sim_run(const struct sim_options *options, struct ph_buf *out_line);
