@@ -238,6 +238,9 @@ static void take_recovered(struct ph_worker *worker, const struct ph_spool_recov
                            uint32_t index)
 {
     struct ph_message *m = ph_store_message(&worker->store, index);
+    struct ph_retry_intervals intervals = ph_worker_retry_intervals(&worker->config->retry);
+    uint64_t now_ms = ph_worker_now_ms(worker);
+    uint64_t latest_ms = now_ms + ph_retry_longest_ms(&intervals);
     uint32_t slot = m->first_recipient;
     uint32_t live = 0;
 
@@ -262,8 +265,9 @@ static void take_recovered(struct ph_worker *worker, const struct ph_spool_recov
             if (queue == NULL) {
                 queue = ph_queues_unroutable(worker, was->domain, &reason);
             }
-            if (was->due_ms > ph_worker_now_ms(worker)) {
-                ph_queues_defer(queue, slot, was->due_ms);
+            if (was->due_ms > now_ms) {
+                // The clock may have been set back since: no wait is longer than the longest.
+                ph_queues_defer(queue, slot, was->due_ms < latest_ms ? was->due_ms : latest_ms);
             } else {
                 ph_queues_add(queue, slot);
             }

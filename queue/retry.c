@@ -1,7 +1,10 @@
 // When to try again.
 #include "queue/retry.h"
 
-#define PH_RETRY_JITTER_PARTS 10 // at most a tenth longer
+#include "base/check.h"
+
+#define PH_RETRY_JITTER_PARTS 10             // at most a tenth longer
+#define PH_RETRY_SHORTEST_MS (5 * 60 * 1000) // what the longest wait is at least: ours
 
 static uint64_t with_jitter(uint64_t interval, uint64_t random)
 {
@@ -37,4 +40,18 @@ uint64_t ph_retry_own_delay_ms(const uint64_t *intervals_ms, size_t count, uint3
     size_t which = failure_count > 0 ? failure_count - 1 : 0;
 
     return with_jitter(intervals_ms[which < count ? which : count - 1], random);
+}
+
+uint64_t ph_retry_longest_ms(const struct ph_retry_intervals *intervals)
+{
+    const uint64_t all[] = {
+        intervals->glitch_ms, intervals->transient_ms, intervals->later_ms, intervals->message_ms,
+        // Its key has a default where it isn't used.
+        intervals->exponential_first_ms > 0 ? intervals->exponential_last_ms : 0};
+    uint64_t longest = PH_RETRY_SHORTEST_MS;
+
+    for (size_t i = 0; i < PH_ARRAY_LEN(all); i++) {
+        longest = all[i] > longest ? all[i] : longest;
+    }
+    return longest + longest / PH_RETRY_JITTER_PARTS;
 }

@@ -31,3 +31,5 @@ uint64_t ph_retry_delay_ms(const struct ph_retry_intervals *intervals, enum ph_r
 // RetryTls: a series of its own, whose last interval counts on. `count` is not 0.
 uint64_t ph_retry_own_delay_ms(const uint64_t *intervals_ms, size_t count, uint32_t failure_count,
                                uint64_t random);
+// No message waits longer than this for its next attempt, whichever of these it waits by.
+uint64_t ph_retry_longest_ms(const struct ph_retry_intervals *intervals);

@@ -80,3 +80,22 @@ Test(retry, plain_doubling)
     doubling.exponential_last_ms = MINUTE; // shorter than the first
     cr_expect_eq(ph_retry_delay_ms(&doubling, PH_RETRY_MESSAGE, 1, 0), MINUTE);
 }
+
+Test(retry, the_longest_wait_is_longer_than_any)
+{
+    struct ph_retry_intervals doubling = defaults;
+
+    for (int kind = PH_RETRY_CONNECTION; kind <= PH_RETRY_MESSAGE; kind++) {
+        for (uint32_t failures = 1; failures < 30; failures++) {
+            cr_expect(ph_retry_delay_ms(&defaults, (enum ph_retry_kind)kind, failures,
+                                        UINT64_MAX) <= ph_retry_longest_ms(&defaults));
+        }
+    }
+    doubling.exponential_last_ms = 240 * MINUTE; // not in use
+    cr_expect(ph_retry_longest_ms(&doubling) < 60 * MINUTE);
+    doubling.exponential_first_ms = 5 * MINUTE;
+    doubling.exponential_last_ms = 240 * MINUTE;
+    cr_expect_eq(ph_retry_longest_ms(&doubling), 264 * MINUTE);
+    doubling = (struct ph_retry_intervals){0};
+    cr_expect(ph_retry_longest_ms(&doubling) > 0);
+}
