@@ -68,6 +68,7 @@ struct ph_spool_options {
     struct ph_io *io;
     const char *directory;     // SpoolDir
     uint16_t log;              // number of this log
+    uint64_t lock_timeout_ms;  // SpoolLockTimeout: how long a segment may be another process's
     bool offline;              // only looked at: nothing is written (check, dump)
     bool adopted;              // append state only: this log belongs to no worker of its own now
     bool durability_os;        // Durability = os: written, not synced

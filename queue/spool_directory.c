@@ -212,18 +212,14 @@ int ph_spool_read_seed(struct ph_io *io, const char *directory, uint64_t *out_se
     return 0;
 }
 
-static int64_t take_lock(struct ph_io *io, const char *directory, uint64_t timeout_ms,
-                         struct ph_file **out)
+int64_t ph_spool_open_locked(struct ph_io *io, const char *path, int flags, uint64_t timeout_ms,
+                             struct ph_file **out)
 {
-    char path[PH_SPOOL_PATH_MAX];
     uint64_t until_ns = io->now_ns + timeout_ms * PH_NS_PER_MS;
     int64_t result;
 
-    snprintf(path, sizeof(path), "%s/lock", directory);
-    while ((result = open_file(io, path, PH_FILE_WRITE | PH_FILE_CREATE_OK | PH_FILE_LOCK, out)) ==
-               -EWOULDBLOCK &&
+    while ((result = open_file(io, path, flags | PH_FILE_LOCK, out)) == -EWOULDBLOCK &&
            io->now_ns < until_ns) {
-        // A predecessor that was killed may still have writes under way.
         uint64_t pause_ns = io->now_ns + PH_SPOOL_LOCK_PAUSE_MS * PH_NS_PER_MS;
 
         while (io->now_ns < pause_ns) {
@@ -243,7 +239,11 @@ int ph_spool_directory_open(struct ph_io *io, const char *path, uint64_t lock_ti
     int64_t result = *log_count > 0 ? make_directory(io, path) : 0;
 
     if (result == 0) {
-        result = take_lock(io, path, lock_timeout_ms, &lock);
+        char lock_path[PH_SPOOL_PATH_MAX];
+
+        snprintf(lock_path, sizeof(lock_path), "%s/lock", path);
+        result = ph_spool_open_locked(io, lock_path, PH_FILE_WRITE | PH_FILE_CREATE_OK,
+                                      lock_timeout_ms, &lock);
     }
     if (result < 0) {
         ph_buf_printf(error, "SpoolDir %s: %s", path,

@@ -108,6 +108,11 @@ struct ph_spool {
     struct ph_spool_stats stats;
 };
 
+// queue/spool_directory: opens a file and locks it, waiting for as long as another process has it.
+// 0, -EWOULDBLOCK when the time is over, another negative errno. Synchronous.
+int64_t ph_spool_open_locked(struct ph_io *io, const char *path, int flags, uint64_t timeout_ms,
+                             struct ph_file **out);
+
 // queue/spool_segment
 void ph_spool_segment_path(const struct ph_spool *spool, uint32_t slot,
                            char out[PH_SPOOL_PATH_MAX]);

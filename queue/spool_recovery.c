@@ -400,11 +400,14 @@ static int64_t open_segment(struct recovery *r, uint32_t slot, struct ph_segment
     segment->slot = slot;
     ph_spool_segment_path(spool, slot, path);
     ph_op_init(&op, unused_step, NULL);
-    ph_io_file_open(spool->io, &op, path,
-                    PH_FILE_READ | PH_FILE_WRITE | PH_FILE_DIRECT | PH_FILE_LOCK, &segment->file);
-    result = ph_io_finish(spool->io, &op);
+    // A predecessor that was killed holds it until its last write has landed.
+    result = ph_spool_open_locked(spool->io, path, PH_FILE_READ | PH_FILE_WRITE | PH_FILE_DIRECT,
+                                  spool->options.lock_timeout_ms, &segment->file);
     if (result < 0) {
-        ph_buf_printf(r->error, "%s: %s", path, strerror((int)-result));
+        ph_buf_printf(r->error, "%s: %s", path,
+                      result == -EWOULDBLOCK
+                          ? "another process still writes to it; wait, or raise SpoolLockTimeout"
+                          : strerror((int)-result));
         free(segment);
         return result;
     }

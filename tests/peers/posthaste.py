@@ -95,7 +95,7 @@ Log {{ Delivery = "{self.log}" Level = warn }}
                 self.listening[words[1]] = words[2]
             elif words[0] == "ready":
                 return
-        raise AssertionError("the daemon did not start: " + (self.directory.path / "errors").read_text())
+        raise AssertionError("the daemon did not start: " + (self.directory.path / "errors").read_text()[-2000:])
 
     def reload(self, config=None):
         """Another configuration in the place of the old one (None: the file as it stands), and SIGHUP."""

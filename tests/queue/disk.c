@@ -99,6 +99,11 @@ static void file_open(struct ph_io *io, struct ph_op *op, const char *path, int 
         ph_io_complete(io, op, -EEXIST);
         return;
     }
+    if (file != NULL && (flags & PH_FILE_LOCK) && file->held_for > 0) {
+        file->held_for--;
+        ph_io_complete(io, op, -EWOULDBLOCK);
+        return;
+    }
     if (file == NULL || ((flags & PH_FILE_LOCK) && file->open)) {
         ph_io_complete(io, op, file == NULL ? -ENOENT : -EWOULDBLOCK);
         return;

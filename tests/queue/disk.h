@@ -11,6 +11,7 @@ struct disk_file {
     char *data;
     uint64_t len;
     bool open;
+    unsigned held_for; // so many attempts to lock it are refused: another process has it
     bool exists;
 };
 

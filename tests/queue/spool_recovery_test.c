@@ -234,6 +234,12 @@ Test(spool_recovery, a_damaged_segment_head)
     disk_deinit(&disk);
 }
 
+static void on_nothing(void *owner, const struct ph_spool_recovered *message)
+{
+    (void)owner;
+    (void)message;
+}
+
 Test(spool_recovery, records_of_a_later_version_are_refused)
 {
     struct ph_spool_recovery_report report = {0};
@@ -260,6 +266,28 @@ Test(spool_recovery, records_of_a_later_version_are_refused)
                                                        .message_segment_bytes = FIXTURE_SEGMENT},
                             NULL, NULL, &report, &spool, &error) == -EPROTONOSUPPORT);
     cr_expect(strstr(ph_buf_cstr(&error), "another version") != NULL, "%s", ph_buf_cstr(&error));
+    ph_buf_deinit(&error);
+    disk_deinit(&disk);
+}
+
+// A process that was killed holds its segments until its last write has landed.
+Test(spool_recovery, a_segment_that_is_still_written_to_is_waited_for)
+{
+    struct ph_spool_options options = {
+        .io = &disk.io, .directory = "/s", .message_segment_bytes = FIXTURE_SEGMENT};
+    struct ph_spool_recovery_report report = {0};
+    struct ph_buf error = {0};
+    struct ph_spool *spool;
+
+    fill();
+    segment_file(1)->held_for = 3;
+    cr_expect_eq(ph_spool_open(&options, NULL, NULL, &report, &spool, &error), -EWOULDBLOCK);
+    cr_expect(strstr(ph_buf_cstr(&error), "SpoolLockTimeout") != NULL, "%s", ph_buf_cstr(&error));
+    segment_file(1)->held_for = 3;
+    options.lock_timeout_ms = 10000;
+    cr_assert_eq(ph_spool_open(&options, on_nothing, NULL, &report, &spool, &error), 0);
+    cr_expect_eq(segment_file(1)->held_for, 0);
+    ph_spool_close(spool);
     ph_buf_deinit(&error);
     disk_deinit(&disk);
 }
