@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/keep_file.h"
 #include "engine/sources.h"
 #include "engine/ticket_file.h"
 #include "engine/sts_cache.h"
@@ -81,6 +82,48 @@ struct ph_tickets *ph_engine_tickets(struct ph_engine *engine)
     return engine->tickets;
 }
 
+#define PH_ENGINE_TLSRPT_FILE "tlsrpt"
+#define PH_ENGINE_TLSRPT_BYTES_MAX ((size_t)128 << 20) // ours
+
+// What the process before counted for TLS reports. The file goes: after a crash a report sent
+// already must not be sent again.
+static void load_tlsrpt(struct ph_engine *engine)
+{
+    struct ph_io *io = start_io(engine);
+    struct ph_buf path = {0};
+    struct ph_buf text = {0};
+
+    ph_buf_printf(&path, "%s/" PH_ENGINE_TLSRPT_FILE, ph_sts_cache_directory(engine->sts_cache));
+    if (ph_keep_file_read(io, ph_buf_cstr(&path), PH_ENGINE_TLSRPT_BYTES_MAX, &text) == 0) {
+        if (!ph_tlsrpt_load(engine->tlsrpt, ph_buf_str(&text), io->wall_ms)) {
+            ph_buf_clear(&text);
+            ph_buf_printf(&text, "%s is damaged: TLS reports begin anew\n", ph_buf_cstr(&path));
+            ph_engine_report_problem(engine, ph_buf_str(&text));
+        }
+        ph_keep_file_remove(io, ph_buf_cstr(&path));
+    }
+    ph_buf_deinit(&text);
+    ph_buf_deinit(&path);
+}
+
+static void save_tlsrpt(struct ph_engine *engine)
+{
+    struct ph_buf text = {0};
+    int64_t result = 0;
+
+    if (ph_tlsrpt_save(engine->tlsrpt, &text)) {
+        result = ph_keep_file_write(start_io(engine), ph_sts_cache_directory(engine->sts_cache),
+                                    PH_ENGINE_TLSRPT_FILE, ph_buf_str(&text));
+    }
+    if (result < 0) {
+        ph_buf_clear(&text);
+        ph_buf_printf(&text, "what was counted for TLS reports can't be kept: %s\n",
+                      strerror((int)-result));
+        ph_engine_report_problem(engine, ph_buf_str(&text));
+    }
+    ph_buf_deinit(&text);
+}
+
 int ph_engine_create(const struct ph_engine_options *options, struct ph_engine **out,
                      struct ph_buf *error)
 {
@@ -91,6 +134,8 @@ int ph_engine_create(const struct ph_engine_options *options, struct ph_engine *
 
     PH_CHECK(options->worker_count > 0 && options->worker_count <= PH_WORKERS_MAX);
     engine->options = *options;
+    // The array of worlds is borrowed for this call; the world for the end is kept.
+    engine->options.start_io = start_io(engine);
     engine->config = ph_config_retain(options->config);
     pthread_mutex_init(&engine->lock, NULL);
     engine->log_count = options->worker_count;
@@ -110,6 +155,7 @@ int ph_engine_create(const struct ph_engine_options *options, struct ph_engine *
     load_tickets(engine);
     load_sts(engine);
     engine->tlsrpt = ph_tlsrpt_create(config->tls_report_interval_ms);
+    load_tlsrpt(engine);
     engine->workers = ph_alloc(options->worker_count * sizeof(struct ph_worker));
     for (uint16_t i = 0; i < options->worker_count; i++) {
         struct ph_worker *worker = &engine->workers[i];
@@ -330,6 +376,7 @@ void ph_engine_destroy(struct ph_engine *engine)
     ph_ticket_file_save(start_io(engine), engine->options.config->tls_ticket_key, engine->spool_dir,
                         engine->tickets);
     ph_tickets_release(engine->tickets);
+    save_tlsrpt(engine);
     ph_spool_directory_close(engine->directory);
     ph_sources_destroy(engine->sources);
     ph_sts_cache_destroy(engine->sts_cache);

@@ -114,3 +114,44 @@ int64_t ph_keep_file_read(struct ph_io *io, const char *path, size_t bytes_max, 
     ph_io_file_close(file);
     return result < 0 ? result : room == NULL ? -ENOMEM : 0;
 }
+
+void ph_keep_file_remove(struct ph_io *io, const char *path)
+{
+    struct ph_op op;
+
+    ph_op_init(&op, unused_step, NULL);
+    ph_io_file_unlink(io, &op, path);
+    (void)ph_io_finish(io, &op);
+}
+
+int64_t ph_keep_file_write(struct ph_io *io, const char *directory, const char *name,
+                           struct ph_str text)
+{
+    char path[PH_KEEP_PATH_MAX];
+    char new_path[PH_KEEP_PATH_MAX];
+    struct ph_file *file = NULL;
+    struct ph_op op;
+    int64_t result;
+
+    snprintf(path, sizeof(path), "%.2000s/%s", directory, name);
+    snprintf(new_path, sizeof(new_path), "%.2000s/new-%s", directory, name);
+    ph_keep_file_remove(io, new_path);
+    ph_op_init(&op, unused_step, NULL);
+    ph_io_file_open(io, &op, new_path, PH_FILE_WRITE | PH_FILE_CREATE, &file);
+    result = ph_io_finish(io, &op);
+    if (result < 0) {
+        return result;
+    }
+    ph_io_file_write_durable(file, &op, text.data, text.len, 0);
+    result = ph_io_finish(io, &op);
+    ph_io_file_close(file);
+    if (result >= 0) {
+        ph_io_file_rename(io, &op, new_path, path);
+        result = ph_io_finish(io, &op);
+    }
+    if (result >= 0) {
+        ph_io_directory_sync(io, &op, directory);
+        result = ph_io_finish(io, &op);
+    }
+    return result < 0 ? result : 0;
+}

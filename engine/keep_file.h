@@ -24,5 +24,9 @@ struct ph_keep_file {
 void ph_keep_file_start(struct ph_keep_file *keep, struct ph_io *io, const char *directory,
                         struct ph_str name, unsigned writer, struct ph_buf *take_text);
 
+// At start-up and at the end only: the same, waited for; and a file that goes.
+int64_t ph_keep_file_write(struct ph_io *io, const char *directory, const char *name,
+                           struct ph_str text);
+void ph_keep_file_remove(struct ph_io *io, const char *path);
 // At start-up only: the whole file, at most `bytes_max`. 0, or a negative errno.
 int64_t ph_keep_file_read(struct ph_io *io, const char *path, size_t bytes_max, struct ph_buf *out);

@@ -2,11 +2,13 @@
 #include "engine/tlsrpt.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uthash.h>
 
 #include "base/date.h"
+#include "base/hash.h"
 #include "base/json.h"
 
 #define PH_TLSRPT_TEXT_MAX 256 // of what a peer or a zone chose; ours
@@ -167,38 +169,59 @@ static struct domain *find_domain(struct ph_tlsrpt *reports, struct ph_str name)
     return domain;
 }
 
-// NULL: there are too many.
-static struct entry *find_or_add(struct ph_tlsrpt *reports, const struct ph_tlsrpt_session *session)
+// NULL: there are too many. Takes the lines.
+static struct entry *find_or_add(struct ph_tlsrpt *reports, struct ph_str name,
+                                 enum ph_tlsrpt_policy policy, struct ph_buf *take_lines,
+                                 struct ph_sts_policy *sts)
 {
-    struct ph_buf lines = {0};
+    struct ph_buf lines = *take_lines;
     struct domain *domain;
     struct entry *entry;
 
-    if (reports->entry_count == PH_TLSRPT_ENTRIES_MAX ||
-        session->domain.len >= PH_DNS_NAME_BYTES_MAX) {
+    *take_lines = (struct ph_buf){0};
+    if (reports->entry_count == PH_TLSRPT_ENTRIES_MAX || name.len >= PH_DNS_NAME_BYTES_MAX) {
+        ph_buf_deinit(&lines);
         return NULL;
     }
-    put_policy_lines(session, &lines);
-    domain = find_domain(reports, session->domain);
+    domain = find_domain(reports, name);
     entry = domain->entries;
-    while (entry != NULL && !(entry->policy == session->policy &&
+    while (entry != NULL && !(entry->policy == policy &&
                               ph_str_eq(ph_buf_str(&entry->policy_lines), ph_buf_str(&lines)))) {
         entry = entry->next;
     }
     if (entry == NULL) {
         entry = ph_alloc(sizeof(*entry));
-        entry->policy = session->policy;
+        entry->policy = policy;
         entry->policy_lines = lines;
         lines = (struct ph_buf){0};
-        if (session->policy == PH_TLSRPT_STS && session->sts != NULL) {
-            entry->sts = ph_sts_policy_retain(session->sts);
-        }
+        entry->sts = policy == PH_TLSRPT_STS ? ph_sts_policy_retain(sts) : NULL;
         entry->next = domain->entries;
         domain->entries = entry;
         reports->entry_count++;
     }
     ph_buf_deinit(&lines);
     return entry;
+}
+
+// `failure->count` times more.
+static void add_failure(struct entry *entry, const struct failure *failure)
+{
+    for (size_t i = 0; i < entry->failure_count; i++) {
+        struct failure *known = &entry->failures[i];
+
+        if (known->result == failure->result &&
+            strcmp(known->sending_ip, failure->sending_ip) == 0 &&
+            strcmp(known->host, failure->host) == 0 && strcmp(known->ip, failure->ip) == 0 &&
+            strcmp(known->reason, failure->reason) == 0) {
+            known->count += failure->count;
+            return;
+        }
+    }
+    if (entry->failure_count < PH_TLSRPT_FAILURES_MAX) {
+        entry->failures = reallocarray(entry->failures, entry->failure_count + 1, sizeof(*failure));
+        PH_CHECK(entry->failures != NULL);
+        entry->failures[entry->failure_count++] = *failure;
+    }
 }
 
 static void count_failure(struct entry *entry, const struct ph_tlsrpt_session *session)
@@ -209,31 +232,19 @@ static void count_failure(struct entry *entry, const struct ph_tlsrpt_session *s
     ph_str_copy(failure.host, sizeof(failure.host), session->receiving_host);
     ph_str_copy(failure.ip, sizeof(failure.ip), session->receiving_ip);
     ph_str_copy(failure.reason, sizeof(failure.reason), session->reason);
-    for (size_t i = 0; i < entry->failure_count; i++) {
-        struct failure *known = &entry->failures[i];
-
-        if (known->result == failure.result && strcmp(known->sending_ip, failure.sending_ip) == 0 &&
-            strcmp(known->host, failure.host) == 0 && strcmp(known->ip, failure.ip) == 0 &&
-            strcmp(known->reason, failure.reason) == 0) {
-            known->count++;
-            return;
-        }
-    }
-    if (entry->failure_count < PH_TLSRPT_FAILURES_MAX) {
-        entry->failures = reallocarray(entry->failures, entry->failure_count + 1, sizeof(failure));
-        PH_CHECK(entry->failures != NULL);
-        entry->failures[entry->failure_count++] = failure;
-    }
+    add_failure(entry, &failure);
 }
 
 void ph_tlsrpt_count(struct ph_tlsrpt *reports, const struct ph_tlsrpt_session *session,
                      uint64_t wall_ms)
 {
+    struct ph_buf lines = {0};
     struct entry *entry;
 
     pthread_mutex_lock(&reports->lock);
     roll_over(reports, wall_ms);
-    entry = find_or_add(reports, session);
+    put_policy_lines(session, &lines);
+    entry = find_or_add(reports, session->domain, session->policy, &lines, session->sts);
     if (entry != NULL && session->result == PH_TLSRPT_SUCCESS) {
         entry->succeeded++;
     } else if (entry != NULL) {
@@ -293,6 +304,163 @@ const char *ph_tlsrpt_result_name(enum ph_tlsrpt_result result)
     };
 
     return names[result];
+}
+
+// --- over a restart ---
+
+#define PH_TLSRPT_FIRST_LINE "posthaste-tlsrpt 1"
+
+static void save_entry(const struct domain *domain, const struct entry *entry, struct ph_buf *out)
+{
+    struct ph_str rest = ph_buf_str(&entry->policy_lines);
+    struct ph_str line;
+
+    ph_buf_printf(out, "p\t%s\t%d\t%llu\t%llu\n", domain->name, (int)entry->policy,
+                  (unsigned long long)entry->succeeded, (unsigned long long)entry->failed);
+    while (ph_str_cut_line(&rest, &line)) {
+        ph_buf_printf(out, "l\t%.*s\n", PH_STR_ARG(line));
+    }
+    for (size_t i = 0; i < entry->failure_count; i++) {
+        const struct failure *f = &entry->failures[i];
+
+        ph_buf_printf(out, "f\t%d\t%s\t%s\t%s\t%s\t%llu\n", (int)f->result, f->sending_ip, f->host,
+                      f->ip, f->reason, (unsigned long long)f->count);
+    }
+}
+
+static void save_period(const struct domain *domains, uint64_t start_ms, struct ph_buf *out)
+{
+    ph_buf_printf(out, "s\t%llu\n", (unsigned long long)start_ms);
+    for (const struct domain *domain = domains; domain != NULL; domain = domain->hh.next) {
+        for (const struct entry *entry = domain->entries; entry != NULL; entry = entry->next) {
+            save_entry(domain, entry, out);
+        }
+    }
+}
+
+bool ph_tlsrpt_save(struct ph_tlsrpt *reports, struct ph_buf *out)
+{
+    struct ph_buf text = {0};
+    bool any;
+
+    pthread_mutex_lock(&reports->lock);
+    if (reports->over != NULL) {
+        save_period(reports->over, reports->over_start_ms, &text);
+    }
+    if (reports->domains != NULL) {
+        save_period(reports->domains, reports->start_ms, &text);
+    }
+    pthread_mutex_unlock(&reports->lock);
+    any = text.len > 0;
+    if (any) {
+        ph_buf_printf(out, PH_TLSRPT_FIRST_LINE "\n%016llx\n",
+                      (unsigned long long)ph_hash_str(ph_buf_str(&text), 1));
+        ph_buf_append(out, ph_buf_str(&text));
+    }
+    ph_buf_deinit(&text);
+    return any;
+}
+
+// Fields of a line, parted by tabs; what is missing is empty.
+static struct ph_str next_field(struct ph_str *rest)
+{
+    struct ph_str field;
+
+    if (!ph_str_cut(rest, '\t', &field)) {
+        field = *rest;
+        *rest = PH_STR_NONE;
+    }
+    return field;
+}
+
+static uint64_t next_number(struct ph_str *rest)
+{
+    uint64_t number = 0;
+
+    (void)!ph_str_to_u64(next_field(rest), &number);
+    return number;
+}
+
+// One 'p' line with the 'l' lines behind it; `rest` is at what follows then.
+static struct entry *load_entry(struct ph_tlsrpt *reports, struct ph_str fields,
+                                struct ph_str *rest)
+{
+    struct ph_str name = next_field(&fields);
+    uint64_t policy = next_number(&fields);
+    uint64_t succeeded = next_number(&fields);
+    uint64_t failed = next_number(&fields);
+    struct ph_sts_policy *sts = NULL;
+    struct ph_buf lines = {0};
+    struct ph_buf error = {0};
+    struct entry *entry;
+    struct ph_str line;
+
+    while (ph_str_starts(*rest, PH_STR("l\t")) && ph_str_cut_line(rest, &line)) {
+        ph_buf_append(&lines, ph_str_after(line, 2));
+        ph_buf_append_char(&lines, '\n');
+    }
+    if (policy == PH_TLSRPT_STS && lines.len > 0) {
+        sts = ph_sts_policy_parse(name, PH_STR("kept"), 0, ph_buf_str(&lines), &error);
+    }
+    entry = find_or_add(reports, name,
+                        policy <= PH_TLSRPT_NO_POLICY ? (enum ph_tlsrpt_policy)policy
+                                                      : PH_TLSRPT_NO_POLICY,
+                        &lines, sts);
+    if (entry != NULL) {
+        entry->succeeded += succeeded;
+        entry->failed += failed;
+    }
+    ph_sts_policy_release(sts);
+    ph_buf_deinit(&error);
+    return entry;
+}
+
+static void load_failure(struct entry *entry, struct ph_str fields)
+{
+    uint64_t result = next_number(&fields);
+    struct failure failure = {.result = PH_TLSRPT_VALIDATION_FAILURE};
+
+    if (result <= PH_TLSRPT_STS_WEBPKI_INVALID) {
+        failure.result = (enum ph_tlsrpt_result)result;
+    }
+    ph_str_copy(failure.sending_ip, sizeof(failure.sending_ip), next_field(&fields));
+    ph_str_copy(failure.host, sizeof(failure.host), next_field(&fields));
+    ph_str_copy(failure.ip, sizeof(failure.ip), next_field(&fields));
+    ph_str_copy(failure.reason, sizeof(failure.reason), next_field(&fields));
+    failure.count = next_number(&fields);
+    add_failure(entry, &failure);
+}
+
+bool ph_tlsrpt_load(struct ph_tlsrpt *reports, struct ph_str text, uint64_t wall_ms)
+{
+    struct entry *entry = NULL;
+    struct ph_str line;
+    char sum[17];
+
+    if (!ph_str_cut_line(&text, &line) || !ph_str_eq(line, PH_STR(PH_TLSRPT_FIRST_LINE)) ||
+        !ph_str_cut_line(&text, &line)) {
+        return false;
+    }
+    snprintf(sum, sizeof(sum), "%016llx", (unsigned long long)ph_hash_str(text, 1));
+    if (!ph_str_eq(line, ph_str_from(sum))) {
+        return false;
+    }
+    pthread_mutex_lock(&reports->lock);
+    while (ph_str_cut_line(&text, &line)) {
+        struct ph_str fields = line;
+        struct ph_str kind = next_field(&fields);
+
+        if (ph_str_eq(kind, PH_STR("s"))) {
+            roll_over(reports, next_number(&fields)); // as if it were then
+        } else if (ph_str_eq(kind, PH_STR("p"))) {
+            entry = load_entry(reports, fields, &text);
+        } else if (ph_str_eq(kind, PH_STR("f")) && entry != NULL) {
+            load_failure(entry, fields);
+        }
+    }
+    roll_over(reports, wall_ms);
+    pthread_mutex_unlock(&reports->lock);
+    return true;
 }
 
 // --- reports ---

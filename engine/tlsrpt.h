@@ -56,6 +56,10 @@ void ph_tlsrpt_destroy(struct ph_tlsrpt *reports); // NULL accepted
 // From any thread.
 void ph_tlsrpt_count(struct ph_tlsrpt *reports, const struct ph_tlsrpt_session *session,
                      uint64_t wall_ms);
+// What is counted and not reported yet, as a text for the next process; it goes on from there. Save
+// false: there is nothing. Load false: it can't be read, and nothing of it counts.
+PH_MUST_CHECK bool ph_tlsrpt_save(struct ph_tlsrpt *reports, struct ph_buf *out);
+PH_MUST_CHECK bool ph_tlsrpt_load(struct ph_tlsrpt *reports, struct ph_str text, uint64_t wall_ms);
 // The result that a refusal for this reason is reported as.
 enum ph_tlsrpt_result ph_tlsrpt_result_of(enum ph_reason_kind kind);
 const char *ph_tlsrpt_result_name(enum ph_tlsrpt_result result); // "starttls-not-supported"

@@ -205,6 +205,62 @@ Test(tlsrpt, kinds_of_failure_are_bounded_and_counted)
     ph_tlsrpt_destroy(reports);
 }
 
+Test(tlsrpt, goes_on_over_a_restart)
+{
+    struct ph_tlsrpt *reports = ph_tlsrpt_create(DAY_MS);
+    struct ph_tlsrpt_session s = session("a.example", PH_TLSRPT_SUCCESS, "mx.a.example");
+    struct ph_buf error = {0};
+    struct ph_buf saved = {0};
+    struct ph_tlsrpt_report *report;
+    json_t *before;
+    json_t *after;
+
+    cr_assert_not(ph_tlsrpt_save(reports, &saved)); // nothing yet
+    s.domain = PH_STR("yesterday.example");
+    ph_tlsrpt_count(reports, &s, NOON_MS - DAY_MS);
+    s.domain = PH_STR("a.example");
+    s.policy = PH_TLSRPT_STS;
+    s.sts = ph_sts_policy_parse(
+        s.domain, PH_STR("1"), NOON_MS,
+        PH_STR("version: STSv1\nmode: testing\nmx: *.a.example\nmax_age: 1\n"), &error);
+    ph_tlsrpt_count(reports, &s, NOON_MS);
+    ph_tlsrpt_count(reports, &s, NOON_MS);
+    s.result = PH_TLSRPT_CERTIFICATE_EXPIRED;
+    ph_tlsrpt_count(reports, &s, NOON_MS);
+    s.receiving_ip = PH_STR_NONE;
+    ph_tlsrpt_count(reports, &s, NOON_MS);
+    ph_sts_policy_release(s.sts);
+    cr_assert(ph_tlsrpt_save(reports, &saved));
+    report = ph_tlsrpt_take(reports, NOON_MS + DAY_MS);
+    before = format(report);
+    ph_tlsrpt_report_destroy(report);
+    ph_tlsrpt_destroy(reports);
+    // Another process, the same day: both days are there, equal to the last count.
+    reports = ph_tlsrpt_create(DAY_MS);
+    cr_assert(ph_tlsrpt_load(reports, ph_buf_str(&saved), NOON_MS + 1));
+    report = ph_tlsrpt_take(reports, NOON_MS + 1);
+    cr_assert(ph_str_eq(ph_tlsrpt_report_domain(report), PH_STR("yesterday.example")));
+    ph_tlsrpt_report_destroy(report);
+    cr_assert_null(ph_tlsrpt_take(reports, NOON_MS + 1));
+    report = ph_tlsrpt_take(reports, NOON_MS + DAY_MS);
+    after = format(report);
+    cr_assert(json_equal(before, after));
+    ph_tlsrpt_report_destroy(report);
+    ph_tlsrpt_destroy(reports);
+    json_decref(before);
+    json_decref(after);
+    // Each damaged byte is noticed, and nothing of it counts.
+    for (size_t at = 0; at < saved.len; at += 3) {
+        saved.data[at] ^= 1;
+        reports = ph_tlsrpt_create(DAY_MS);
+        cr_assert_not(ph_tlsrpt_load(reports, ph_buf_str(&saved), NOON_MS), "byte %zu", at);
+        cr_assert_null(ph_tlsrpt_take(reports, NOON_MS + DAY_MS));
+        ph_tlsrpt_destroy(reports);
+        saved.data[at] ^= 1;
+    }
+    ph_buf_deinit(&saved);
+}
+
 Test(tlsrpt, reasons_and_their_results)
 {
     static const struct {
