@@ -170,6 +170,9 @@ Resolver {{ Port = {PORT} AllowedDestinations = {{"127.0.0.0/8"}} LocalData = {{
         print(f"flow: {accepted} messages accepted, then none of the next {flow.sent - sent}; "
               f"{web.count('/flow.crl')} fetches")
 
+        # flow, stale (held though out of date: it may say "revoked") and the local file.
+        assert daemon.metrics()["posthaste_revocation_lists"] == 3, daemon.metrics()["posthaste_revocation_lists"]
+
         # An older list, replayed, takes nothing back.
         web.files["/flow.crl"] = roots["flow"].crl()
         before = web.count("/flow.crl")
