@@ -5,8 +5,9 @@
 //               [sites=N] [site=mx#.sites.test] [key=ecdsa|rsa]
 //
 // With `pki`, STARTTLS is offered: `sites` certificates of their own keys, each for the name that
-// `site` makes with its number, chosen by SNI; root.pem and each site's chain are written into the
-// directory. With `latency`, each reply leaves so long after its command came. Prints "ready".
+// `site` makes with its number, chosen by SNI (a wildcard's without it); root.pem and each site's
+// chain are written into the directory. With `latency`, each reply leaves so long after its command
+// came. Prints "ready".
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -72,7 +73,7 @@ static struct {
     struct ph_tally *tally;
     uint64_t latency_ns;
     bool chunking;
-    SSL_CTX *contexts[SITES_MAX]; // of site i
+    SSL_CTX *contexts[SITES_MAX + 1]; // of site i; the last one's where no site was named
     uint64_t site_count;
     const char *site;
     int epoll_fd;
@@ -299,15 +300,20 @@ static void make_sites(const char *directory, bool rsa)
 
     ph_certs_append(root, &text);
     write_text(directory, "root.pem", &text);
-    for (uint64_t i = 0; i < drain.site_count; i++) {
+    for (uint64_t i = 0; i <= drain.site_count; i++) {
         size_t front = strcspn(drain.site, "#");
+        const char *domain = strchr(drain.site, '.');
         char name[256];
         char path[4096];
         struct ph_str dns;
         struct ph_cert *leaf;
 
-        snprintf(name, sizeof(name), "%.*s%llu%s", (int)front, drain.site, (unsigned long long)i,
-                 drain.site + front + 1);
+        if (i < drain.site_count) {
+            snprintf(name, sizeof(name), "%.*s%llu%s", (int)front, drain.site,
+                     (unsigned long long)i, drain.site + front + 1);
+        } else { // for clients that don't say whom they want
+            snprintf(name, sizeof(name), "*%s", domain != NULL ? domain : "");
+        }
         dns = ph_str_from(name);
         leaf = ph_certs_make(intermediate, &(struct ph_certs_options){.common_name = name,
                                                                       .dns_names = &dns,
@@ -336,7 +342,7 @@ static void start_tls(struct session *s)
     }
     // At once, whatever the latency: what comes next is TLS.
     ph_buf_append(&s->out, PH_STR("220 2.0.0 go on\r\n"));
-    s->ssl = SSL_new(drain.contexts[0]);
+    s->ssl = SSL_new(drain.contexts[drain.site_count]);
     bio = make_bio(s);
     SSL_set_bio(s->ssl, bio, bio);
     SSL_set_accept_state(s->ssl);

@@ -270,9 +270,9 @@ def collected(name, options):
     return int(found.group(1))
 
 
-def instructions_per_round(name, rounds=(3, 13), **options):
-    """What one more round costs: what is done once falls out."""
-    few, many = (collected(name, {**options, "rounds": count}) for count in rounds)
+def instructions_per_round(name, rounds=(3, 13), count="rounds", **options):
+    """What one more round costs: what is done once falls out. `count`: the program's name for rounds."""
+    few, many = (collected(name, {**options, count: number}) for number in rounds)
     return (many - few) / (rounds[1] - rounds[0])
 
 

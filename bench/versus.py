@@ -52,7 +52,7 @@ def run(kind, scenario, messages, disk):
         try:
             feed_cpu, fed = lab.feed(server.listening, messages=messages, size=scenario.get("size", 4096),
                                      connections=20, recipient="u@d#.test", modulo=scenario["sites"])
-            wait_for(lambda: lab.tally("drain.tally")["distinct"] >= messages, 120, f"{kind.name}'s delivery")
+            wait_for(lambda: lab.tally("drain.tally")["distinct"] >= messages, 60, f"{kind.name}'s delivery")
         except RuntimeError as error:
             raise RuntimeError(f"{error}; its last words:\n{server.words()}") from error
         took, memory = time.monotonic() - began, server.memory()
