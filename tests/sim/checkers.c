@@ -205,6 +205,20 @@ static void check_accepts(struct sim *sim)
     }
 }
 
+// Nothing is owed: the spool must know it, too, or its space is never used again.
+static void check_spools(struct sim *sim)
+{
+    for (unsigned i = 0; i < sim->worker_count; i++) {
+        struct ph_worker *w = ph_engine_worker(sim->engine_now, (uint16_t)i);
+        uint64_t live = ph_spool_stats(w->spool).messages_live;
+
+        if (live > 0) {
+            sim_fail(sim, "the spool of worker %u still holds %llu messages for live", i,
+                     (unsigned long long)live);
+        }
+    }
+}
+
 void sim_check_end(struct sim *sim)
 {
     for (unsigned id = 1; id <= sim->ledger.message_count; id++) {
@@ -215,6 +229,7 @@ void sim_check_end(struct sim *sim)
         }
     }
     check_accepts(sim);
+    check_spools(sim);
     if (sim->ledger.acked < sim->options.messages) {
         sim_fail(sim, "only %u messages were acknowledged", sim->ledger.acked);
     }

@@ -66,7 +66,9 @@ void sim_image_copy(struct image *to, const struct image *from)
     if (from->len > 0) {
         memcpy(to->bytes, from->bytes, from->len);
     }
-    memset(to->bytes + to->len, 0, to->capacity - to->len);
+    if (to->capacity > to->len) {
+        memset(to->bytes + to->len, 0, to->capacity - to->len);
+    }
 }
 
 static void forget_dirty(struct inode *inode, struct dirty *dirty)

@@ -89,9 +89,6 @@ MUTANTS = {
         "        ph_spool_done(ph_worker_spool_of(worker, message->id), NULL, message->id,\n"
         "                      &message->location);",
         "        (void)message;"),
-    "outcome-forgotten": ("engine/delivery.c",
-        "    record(worker, dispatch, which, PH_QUEUED_WAITING, reason, due_ms);",
-        "    (void)record;"),
 }
 
 
