@@ -133,10 +133,20 @@ static void file_allocate(struct ph_file *file, struct ph_op *op, uint64_t size)
 static void file_read(struct ph_file *file, struct ph_op *op, void *out, size_t len,
                       uint64_t offset)
 {
+    struct disk *disk = disk_of(file->io);
     const struct disk_file *of = file_of(file);
     uint64_t left = offset < of->len ? of->len - offset : 0;
     size_t got = len < left ? len : (size_t)left;
 
+    if (disk->hold_read && disk->read.op == NULL) {
+        disk->hold_read = false;
+        disk->read.op = op;
+        disk->read.file = file;
+        disk->read.out = out;
+        disk->read.len = len;
+        disk->read.offset = offset;
+        return;
+    }
     if (got > 0) {
         memcpy(out, of->data + offset, got);
     }
@@ -306,6 +316,15 @@ void disk_turn(struct disk *disk)
 {
     ph_io_run_ready(&disk->io);
     ph_io_wait(&disk->io, PH_NEVER);
+}
+
+void disk_release_read(struct disk *disk)
+{
+    struct ph_op *op = disk->read.op;
+
+    cr_assert_not_null(op);
+    disk->read.op = NULL;
+    file_read(disk->read.file, op, disk->read.out, disk->read.len, disk->read.offset);
 }
 
 void disk_release(struct disk *disk)

@@ -27,6 +27,14 @@ struct disk {
     bool hold;               // durable writes wait …
     struct ph_op *held;      // … this one
     int64_t held_result;
+    bool hold_read; // the next read waits, and finds what is there when it is released
+    struct {
+        struct ph_op *op;
+        struct ph_file *file;
+        void *out;
+        size_t len;
+        uint64_t offset;
+    } read;
     uint64_t random;
 };
 
@@ -36,6 +44,7 @@ void disk_deinit(struct disk *disk);
 void disk_copy(struct disk *copy, const struct disk *of);
 // Runs what is ready and lets a millisecond pass.
 void disk_turn(struct disk *disk);
+void disk_release_read(struct disk *disk);
 void disk_release(struct disk *disk);                             // the write that is held is done
 struct disk_file *disk_find(struct disk *disk, const char *path); // NULL: none
 uint64_t disk_used(const struct disk *disk);

@@ -122,14 +122,16 @@ Test(spool_load, a_segment_that_is_read_stays)
     start();
     id = fixture_put(&f, 3, 3000, false, &first);
     ph_op_init(&load.op, nothing, NULL);
+    disk.hold_read = true;
     ph_spool_load(f.spool, &load, id, &first);
     ph_spool_done(f.spool, NULL, id, &first);
-    // Nothing is stepped meanwhile but the writes.
+    // The read is under way meanwhile.
     for (unsigned i = 0; i < 40; i++) {
         uint64_t other = fixture_put(&f, 5, 20000, false, &location);
 
         ph_spool_done(f.spool, NULL, other, &location);
     }
+    disk_release_read(&disk);
     fixture_wait(&f, &load.op);
     cr_assert_eq(load.op.result, 0);
     cr_expect_eq(((const char *)load.content->body[0].iov_base)[2999], 'd');
