@@ -255,7 +255,7 @@ static int choose_site(SSL *ssl, int *alert, void *unused)
 {
     const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
     size_t front = strcspn(drain.site, "#");
-    uint64_t number = 0;
+    uint64_t number = drain.site_count; // nobody: the wildcard
 
     (void)alert;
     (void)unused;
