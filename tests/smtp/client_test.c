@@ -1,4 +1,4 @@
-// Covers: smtp/client_output
+// Covers: smtp/client_output smtp/client_commands smtp/client_replies
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
