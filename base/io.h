@@ -117,7 +117,7 @@ struct ph_password_op {
 //   * end at `bytes_max` and `timeout_ms`, and let equal GETs that are under way share one
 //   exchange.
 #define PH_FETCH_URL_BYTES_MAX 2048 // ours
-#define PH_FETCH_DETAIL_MAX 160
+#define PH_FETCH_DETAIL_MAX 256     // bytes with NUL; a host of 100 and a sentence
 
 enum ph_fetch_status {
     PH_FETCH_REFUSED,     // a URL or a target that may not be fetched

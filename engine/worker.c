@@ -266,8 +266,11 @@ static void take_recovered(struct ph_worker *worker, const struct ph_spool_recov
                 queue = ph_queues_unroutable(worker, was->domain, &reason);
             }
             if (was->due_ms > now_ms) {
-                // The clock may have been set back since: no wait is longer than the longest.
-                ph_queues_defer(queue, slot, was->due_ms < latest_ms ? was->due_ms : latest_ms);
+                // The clock may have been set back since: no wait is longer than the longest. What
+                // is suspended isn't a wait.
+                bool cut = was->due_ms != PH_NEVER && was->due_ms > latest_ms;
+
+                ph_queues_defer(queue, slot, cut ? latest_ms : was->due_ms);
             } else {
                 ph_queues_add(queue, slot);
             }

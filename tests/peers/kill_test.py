@@ -46,11 +46,13 @@ Resolver {{ Port = {port} AllowedDestinations = {{"127.0.0.0/8"}}
         lost = [i for i in acknowledged if i not in delivered]
         twice = [i for i, times in delivered.items() if times > 1]
         # The line of the second delivery may be lost with the process; that it was to come was told before.
-        events = daemon.events()
-        number = {e["id"]: int(e["recipient"].split("@")[0][2:]) for e in events
-                  if e["event"] in ("delivered", "deferred") and "recipient" in e}
-        marked = {number[e["id"]] for e in events
-                  if e["id"] in number and (e.get("ambiguous_resend") or e.get("reason") == "in-doubt")}
+        number, doubted = {}, set()
+        for e in daemon.each_event():
+            if e["event"] in ("delivered", "deferred") and "recipient" in e:
+                number[e["id"]] = int(e["recipient"].split("@")[0][2:])
+            if e.get("ambiguous_resend") or e.get("reason") == "in-doubt":
+                doubted.add(e["id"])
+        marked = {number[i] for i in doubted if i in number}
         silent = [i for i in twice if i not in marked]
         print(f"kill: {len(acknowledged)} acknowledged, {len(lost)} lost, {len(twice)} delivered twice, "
               f"{len(marked)} marked ambiguous_resend ({in_doubt:.0f} since the last start), "

@@ -128,16 +128,20 @@ Log {{ Delivery = "{self.log}" Level = warn }}
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def events(self):
+        return list(self.each_event())
+
+    def each_event(self):
+        """One by one: the log of a long run doesn't fit into memory."""
         if not self.log.exists():
-            return []
-        events = []
-        # What stands behind the last line end is still being written.
-        for line in self.log.read_text().rpartition("\n")[0].splitlines():
-            try:
-                events.append(json.loads(line))
-            except json.JSONDecodeError:
-                assert self.kills > 0, line # only a kill cuts a line off
-        return events
+            return
+        with self.log.open() as lines:
+            for line in lines:
+                if not line.endswith("\n"):
+                    break # still being written
+                try:
+                    yield json.loads(line)
+                except json.JSONDecodeError:
+                    assert self.kills > 0, line # only a kill cuts a line off
 
 
 def disagreement(daemon, recipient, event):
