@@ -31,14 +31,16 @@ def inject(daemon):
 def plain():
     port = free_port("127.2.0.1")
     with Directory() as directory:
+        counter = directory.path / "counter" # not a pipe: it would be full after some thousands
         sink = directory.start(["smtp-sink", "-c", "-u", "nobody", f"127.2.0.1:{port}", "200"],
-                               stdout=subprocess.PIPE)
+                               stdout=counter.open("wb"))
         time.sleep(0.3)
         daemon = Daemon(directory, CONFIG.format(settings="", port=port, address="127.2.0.1"))
         inject(daemon)
         assert daemon.stop() == 0
         sink.terminate()
-        counts = sink.stdout.read().decode(errors="replace").replace("\r", "\n").split("\n")
+        sink.wait()
+        counts = counter.read_bytes().decode(errors="replace").replace("\r", "\n").split("\n")
         received = int([c for c in counts if "mesg=" in c][-1].split("mesg=")[1].split()[0])
         print(f"plain: {received} of {MESSAGES} at smtp-sink")
         assert received == MESSAGES
