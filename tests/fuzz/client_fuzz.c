@@ -20,6 +20,7 @@ struct message {
 static struct ph_clearance *cleared(enum ph_clearance_kind kind)
 {
     struct ph_tls_policy policy = {.level = PH_TLS_OPPORTUNISTIC,
+                                   .dane_mode = PH_DANE_NONE,
                                    .fallback = PH_TLS_FALLBACK_PLAINTEXT,
                                    .credentials_in_clear = true};
     struct ph_tls_facts facts = ph_tls_facts_plaintext(SESSION, false);
@@ -97,11 +98,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t sent = 0;
     size_t done = 0;
     struct ph_buf inbound = {0};
-    struct ph_client *client =
-        ph_client_create(&(struct ph_client_options){.session_id = SESSION,
-                                                     .hostname = PH_STR("me.test"),
-                                                     .force_helo = choice & 1,
-                                                     .helo_allowed = choice & 2});
+    struct ph_client *client = ph_client_create(&(struct ph_client_options){
+        .session_id = SESSION, .hostname = PH_STR("me.test"), .force_helo = choice & 1});
 
     for (size_t i = 0; i < MESSAGES; i++) {
         make(&messages[i], (choice & 4) && i % 2 == 0);
