@@ -192,7 +192,6 @@ static void start(struct sim *sim)
     struct ph_buf error = {0};
     bool good;
 
-    sim->life++;
     sim->worker_count = sim->options.workers;
     if (sim->options.on[SIM_workers_change] && sim->life > 1) {
         sim->worker_count = (unsigned)sim_between(&sim->random, 2, 3);
@@ -241,6 +240,7 @@ static void start(struct sim *sim)
 static void die(struct sim *sim)
 {
     sim_trace(sim, "end", sim->life, sim->crash_by_power, sim->events);
+    sim->life++; // answers to what the dead one asked find nobody, while it is down too
     sim->running = false;
     sim->crashes_done++;
     sim->crash_at_event = 0;
@@ -338,6 +338,7 @@ static void stop_in_order(struct sim *sim)
         ph_engine_close_worker(sim->engine_now, (uint16_t)i);
     }
     ph_engine_destroy(sim->engine_now);
+    sim->life++;
     for (unsigned i = 0; i < sim->worker_count; i++) {
         sim->workers[i]->io.vtable->destroy(&sim->workers[i]->io);
     }
@@ -384,6 +385,7 @@ static void prepare(struct sim *sim, const struct sim_options *options)
     sim_random_init(&sim->random, options->seed);
     sim_random_init(&sim->engine, ~options->seed);
     sim->trace_hash = options->seed;
+    sim->life = 1;
     sim->clock.now_ns = 1000 * PH_NS_PER_MS;
     sim_event_init(&sim->pass, nothing, NULL);
     sim->wall_offset_ms = SIM_EPOCH_MS;
