@@ -1,10 +1,11 @@
 // bench-sink: a destination of many addresses, for tests and benchmarks.
 //
-//   bench-sink PKI-DIRECTORY < LINES
+//   bench-sink PKI-DIRECTORY [RECORD] < LINES
 //
 // A line: NAME ADDRESS:PORT
 // none|refused|broken|good|self-signed|untrusted|expired|revoked|wrong-name|expiring
 //         [host=NAME] [latency=MS] [max=MESSAGES] [close-every=N] [no-pipelining] [no-chunking]
+// Writes into the file RECORD a line for each message taken, see ph_sink_record.
 // Writes root.pem and crl.pem into the directory, prints "ready PORT…", and on SIGTERM its ledgers
 // as JSON lines, with the ids that were delivered more than once.
 #include <signal.h>
@@ -118,6 +119,7 @@ static void print_ledgers(struct ph_sink *sink)
         ph_json_u64(&json, "sessions", atomic_load(&ledgers[i]->sessions));
         ph_json_u64(&json, "full", atomic_load(&ledgers[i]->handshakes_full));
         ph_json_u64(&json, "resumed", atomic_load(&ledgers[i]->handshakes_resumed));
+        ph_json_u64(&json, "failed", atomic_load(&ledgers[i]->handshakes_failed));
         ph_json_u64(&json, "clear", atomic_load(&ledgers[i]->mails_in_clear));
         ph_json_u64(&json, "tls", atomic_load(&ledgers[i]->mails_in_tls));
         ph_json_u64(&json, "messages", atomic_load(&ledgers[i]->messages));
@@ -144,14 +146,16 @@ int main(int argc, char **argv)
     struct ph_pki *pki = ph_pki_create();
     struct ph_buf root = {0};
     struct ph_buf crl = {0};
+    FILE *record = argc == 3 ? fopen(argv[2], "w") : NULL;
     char line[1024];
     sigset_t signals;
     int number;
 
-    if (argc != 2) {
-        fprintf(stderr, "usage: bench-sink PKI-DIRECTORY < LINES\n");
+    if (argc < 2 || argc > 3 || (argc == 3 && record == NULL)) {
+        fprintf(stderr, "usage: bench-sink PKI-DIRECTORY [RECORD] < LINES\n");
         return 64;
     }
+    ph_sink_record(sink, record);
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
@@ -180,5 +184,5 @@ int main(int argc, char **argv)
     print_ledgers(sink);
     ph_sink_stop(sink);
     ph_pki_destroy(pki);
-    return 0;
+    return record == NULL || fclose(record) == 0 ? 0 : 1;
 }

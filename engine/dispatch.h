@@ -21,7 +21,7 @@ struct ph_queue;
 
 struct ph_site_host {
     char name[PH_DNS_NAME_BYTES_MAX]; // MX or smart host; an IP literal's text
-    uint16_t preference;
+    uint16_t preference;              // the rank among its site's, from 0
     bool is_literal;
     struct ph_endpoint literal; // without port
 };

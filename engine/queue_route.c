@@ -223,6 +223,19 @@ static int compare_hosts(const void *a, const void *b)
                                                  : strcmp(left->name, right->name);
 }
 
+// Only the order counts: domains that write other numbers for the same hosts share a site.
+static void rank_hosts(struct ph_site_host *hosts, size_t count)
+{
+    uint16_t rank = 0;
+    uint16_t written = count > 0 ? hosts[0].preference : 0;
+
+    for (size_t i = 0; i < count; i++) {
+        rank += hosts[i].preference != written;
+        written = hosts[i].preference;
+        hosts[i].preference = rank;
+    }
+}
+
 static void hash_spec(struct ph_site_spec *spec)
 {
     struct ph_buf text = {0};
@@ -248,6 +261,7 @@ static struct ph_site_spec *make_spec(struct ph_lookup *lookup)
     struct ph_site_spec *spec = ph_alloc(bytes);
 
     qsort(lookup->hosts, lookup->host_count, sizeof(*lookup->hosts), compare_hosts);
+    rank_hosts(lookup->hosts, lookup->host_count);
     atomic_init(&spec->references, 1);
     spec->config = ph_config_retain(queue->config);
     spec->connector = queue->connector;

@@ -47,6 +47,7 @@ struct session {
     struct ph_sink *sink;
     struct address *address;
     int fd;
+    uint64_t number; // in the order they came
     SSL *ssl;
     bool handshaking;
     bool closing; // when the output is sent
@@ -62,6 +63,7 @@ struct session {
     uint32_t recipients;
     uint32_t messages;
     struct ph_buf head; // the front of the message, for its id
+    struct ph_buf to;   // its recipients, where they are recorded
     uint64_t bytes;
     bool line_start; // DATA: behind CRLF
 };
@@ -75,6 +77,8 @@ struct ph_sink {
     pthread_t thread;
     bool started;
     uint8_t *seen; // by id
+    FILE *record;  // NULL: none is kept
+    uint64_t session_count;
     char buffer[READ_BYTES];
 };
 
@@ -155,6 +159,11 @@ struct ph_sink_ledger *ph_sink_add(struct ph_sink *sink, const struct ph_sink_be
     return &address->ledger;
 }
 
+void ph_sink_record(struct ph_sink *sink, FILE *file)
+{
+    sink->record = file;
+}
+
 uint32_t ph_sink_deliveries_of(struct ph_sink *sink, uint64_t id)
 {
     return id < PH_SINK_IDS_MAX ? __atomic_load_n(&sink->seen[id], __ATOMIC_RELAXED) : 0;
@@ -206,6 +215,7 @@ static void end_session(struct session *s)
     ph_buf_deinit(&s->in);
     ph_buf_deinit(&s->out);
     ph_buf_deinit(&s->head);
+    ph_buf_deinit(&s->to);
     free(s);
 }
 
@@ -268,6 +278,16 @@ static void note_id(struct session *s)
     }
 }
 
+static void record_message(const struct session *s)
+{
+    const char *how = s->ssl == NULL ? "clear" : SSL_session_reused(s->ssl) ? "resumed" : "full";
+
+    if (s->sink->record != NULL) {
+        fprintf(s->sink->record, "%s %llu %s%.*s\n", s->address->behaviour.name,
+                (unsigned long long)s->number, how, PH_STR_ARG(ph_buf_str(&s->to)));
+    }
+}
+
 // False: the session ends here.
 static bool message_over(struct session *s)
 {
@@ -279,6 +299,7 @@ static bool message_over(struct session *s)
         return false;
     }
     note_id(s);
+    record_message(s);
     COUNT(address->ledger.messages, 1);
     COUNT(address->ledger.recipients, s->recipients);
     COUNT(address->ledger.bytes, s->bytes);
@@ -345,6 +366,18 @@ static bool starts(struct ph_str line, const char *command)
     return ph_str_starts_nocase(line, ph_str_from(command));
 }
 
+// "RCPT TO:<a@b.test> NOTIFY=NEVER" → " a@b.test".
+static void keep_recipient(struct session *s, struct ph_str line)
+{
+    struct ph_str before;
+    struct ph_str address;
+
+    if (s->sink->record != NULL && ph_str_cut(&line, '<', &before) &&
+        ph_str_cut(&line, '>', &address)) {
+        ph_buf_printf(&s->to, " %.*s", PH_STR_ARG(address));
+    }
+}
+
 // A recipient's local part may ask for an answer: reject-550@, defer-451@.
 static void take_rcpt(struct session *s, struct ph_str line)
 {
@@ -357,6 +390,7 @@ static void take_rcpt(struct session *s, struct ph_str line)
         say(s, text);
     } else {
         s->recipients++;
+        keep_recipient(s, line);
         say(s, "250 2.1.5 ok\r\n");
     }
 }
@@ -385,6 +419,7 @@ static void take_command(struct session *s, struct ph_str line)
         }
         s->mail = true;
         s->recipients = 0;
+        ph_buf_clear(&s->to);
         say(s, "250 2.1.0 ok\r\n");
     } else if (starts(line, "RCPT")) {
         take_rcpt(s, line);
@@ -501,6 +536,7 @@ static void accept_all(struct ph_sink *sink, struct address *address)
         s->sink = sink;
         s->address = address;
         s->fd = fd;
+        s->number = ++sink->session_count;
         STAILQ_INIT(&s->delayed);
         TAILQ_INSERT_TAIL(&sink->sessions, s, link);
         epoll_ctl(sink->epoll_fd, EPOLL_CTL_ADD, fd, &event);

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/endpoint.h"
 #include "base/str.h"
@@ -54,6 +55,10 @@ struct ph_sink *ph_sink_create(void);
 // `at` with port 0 takes any: `out_port`, which may be NULL.
 struct ph_sink_ledger *ph_sink_add(struct ph_sink *sink, const struct ph_sink_behaviour *behaviour,
                                    uint16_t *out_port);
+// Before start. Each message that is answered with 250 becomes a line of `file`: the address's
+// name, the session's number, how it came to be (clear, full, resumed), and the recipients.
+// Borrowed until stop.
+void ph_sink_record(struct ph_sink *sink, FILE *file);
 void ph_sink_start(struct ph_sink *sink); // its thread
 void ph_sink_stop(struct ph_sink *sink);  // and frees all; ledgers are gone with it
 // Counts an id in the whole sink, whichever address saw it: how often it was delivered.

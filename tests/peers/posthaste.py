@@ -47,9 +47,10 @@ class Directory:
 
 
 class Sink:
-    def __init__(self, directory, lines):
-        self.process = directory.start([BUILD / "bench-sink", directory.path], stdin=subprocess.PIPE,
-                                       stdout=subprocess.PIPE, text=True)
+    def __init__(self, directory, lines, record=None):
+        command = [BUILD / "bench-sink", directory.path] + ([record] if record else [])
+        self.process = directory.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                       text=True)
         self.process.stdin.write("\n".join(lines) + "\n")
         self.process.stdin.close()
         assert self.process.stdout.readline().strip() == "ready"
