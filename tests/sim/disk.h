@@ -16,6 +16,8 @@ void sim_disk_kill(struct sim_disk *disk);
 void sim_disk_power_cut(struct sim_disk *disk);
 void sim_disk_mend(struct sim_disk *disk);         // what is bad is good again
 bool sim_disk_writes(const struct sim_disk *disk); // is a write under way?
+uint64_t
+sim_disk_sum(const struct sim_disk *disk); // of all names and bytes that a start would find
 
 // Of struct ph_io_vtable.
 void sim_disk_open(struct ph_io *io, struct ph_op *op, const char *path, int flags,

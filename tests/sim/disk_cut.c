@@ -2,9 +2,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "tests/sim/disk_parts.h"
 
 #define LATE_WRITE_NS (300 * PH_NS_PER_MS) // a killed process's write may land so much later
+
+// Is this bit of the unsynced there afterwards? By chance, unless the end is one that was asked
+// for.
+static bool is_left(struct sim *sim, unsigned permille)
+{
+    bool asked = sim->options.crash_at > 0;
+    enum sim_end as = sim->options.crash_as;
+
+    if (asked && as == SIM_END_power_nothing) {
+        return false;
+    }
+    return (asked && (as == SIM_END_power_all || as == SIM_END_kill_all)) ||
+           sim_chance(&sim->random, permille);
+}
 
 static void unlock_all(struct sim_disk *disk)
 {
@@ -26,13 +41,13 @@ static void orphan(struct sim_disk *disk, struct disk_op *d)
 
     d->io = NULL;
     sim_cancel(&sim->clock, &d->event);
-    if (!changes || sim_chance(&sim->random, 300)) {
+    if (!changes || !is_left(sim, 700)) {
         LIST_REMOVE(d, link);
         free(d);
         return;
     }
     // Only what the kernel holds a file for may come late: the lock tells the next process.
-    if (d->inode != NULL && d->inode->locked_by != NULL && sim_chance(&sim->random, 500)) {
+    if (d->inode != NULL && d->inode->locked_by != NULL && !is_left(sim, 500)) {
         d->locks = true;
         d->inode->late++;
         sim_after(&sim->clock, &d->event, sim_below(&sim->random, LATE_WRITE_NS));
@@ -79,8 +94,12 @@ static void tear(struct sim_disk *disk, struct dirty *dirty)
 {
     struct sim_random *random = &disk->sim->random;
     uint64_t sectors = dirty->len / SIM_SECTOR_BYTES + 1;
+    uint64_t how = sim_below(random, 8);
 
-    switch (sim_below(random, 8)) {
+    if (disk->sim->options.crash_at > 0 && disk->sim->options.crash_as != SIM_END_power_chance) {
+        how = is_left(disk->sim, 0);
+    }
+    switch (how) {
     case 0:
         break;
     case 1:
@@ -136,7 +155,7 @@ static void cut_file(struct sim_disk *disk, struct inode *inode)
     bool in_order = sim_chance(&disk->sim->random, 400);
     bool lost = false;
 
-    if (inode->seen.len > had && sim_chance(&disk->sim->random, 500)) {
+    if (inode->seen.len > had && is_left(disk->sim, 500)) {
         // The size came through and the bytes did not.
         uint8_t zero = 0;
 
@@ -150,7 +169,7 @@ static void cut_file(struct sim_disk *disk, struct inode *inode)
         sim_cancel(&disk->sim->clock, &dirty->settle);
         if (!in_order) {
             tear(disk, dirty);
-        } else if (!lost && sim_chance(&disk->sim->random, 500)) {
+        } else if (!lost && is_left(disk->sim, 500)) {
             keep(dirty, 0, dirty->len);
         } else if (!lost) {
             lost = true;
@@ -174,13 +193,13 @@ static void take_under_way(struct sim_disk *disk)
         sim_cancel(&disk->sim->clock, &d->event);
         if (d->kind == DISK_WRITE) {
             sim_disk_add_dirty(disk, d->inode, d->offset, d->data, d->len);
-        } else if (d->kind == DISK_ALLOCATE && sim_chance(&disk->sim->random, 500)) {
+        } else if (d->kind == DISK_ALLOCATE && is_left(disk->sim, 500)) {
             uint8_t zero = 0;
 
             sim_image_write(&d->inode->seen, d->len - 1, &zero, 1);
         } else if ((d->kind == DISK_RENAME || d->kind == DISK_UNLINK ||
                     d->kind == DISK_DIRECTORY_CREATE) &&
-                   sim_chance(&disk->sim->random, 500)) {
+                   is_left(disk->sim, 500)) {
             d->io = NULL;
             LIST_INSERT_HEAD(&disk->under_way, d, link);
             d->event.fire(&d->event);
@@ -198,9 +217,8 @@ static void cut_names(struct sim_disk *disk)
 
     while ((change = STAILQ_FIRST(&disk->changes)) != NULL) {
         STAILQ_REMOVE_HEAD(&disk->changes, link);
-        if (!lose || sim_chance(&disk->sim->random, 500)) {
+        if (!lose || is_left(disk->sim, 500)) {
             sim_disk_carry_out(durable, change);
-        } else {
         }
         free(change);
     }
@@ -229,4 +247,19 @@ void sim_disk_power_cut(struct sim_disk *disk)
         cut_file(disk, inode);
     }
     cut_names(disk);
+}
+
+uint64_t sim_disk_sum(const struct sim_disk *disk)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < disk->names.count; i++) {
+        const struct entry *entry = &disk->names.entries[i];
+
+        sum = ph_hash_str(ph_str_from(entry->path), sum);
+        if (entry->inode != NULL) {
+            sum = ph_hash_bytes(entry->inode->seen.bytes, entry->inode->seen.len, sum);
+        }
+    }
+    return sum;
 }

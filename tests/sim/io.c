@@ -17,7 +17,6 @@
 #define PAUSE_NS_MAX (2000 * PH_NS_PER_MS) // a worker that is held up
 #define ERRAND_NS_MAX (20 * PH_NS_PER_MS)
 #define LOOKUP_NS_MAX (60 * PH_NS_PER_MS)
-#define CRASH_WAITS_EVENTS 1000 // for a write to be under way
 #define SURVEY_EVERY_TURNS 8
 #define EVENTS_MAX 3000000 // a history that goes round for ever
 
@@ -92,10 +91,7 @@ void sim_step(struct sim *sim)
 {
     struct sim_event *event;
 
-    if (sim->crash_at_event != 0 && sim->events >= sim->crash_at_event && !sim->calm &&
-        (!sim->crash_in_write || sim_disk_writes(sim->disk) ||
-         sim->events >= sim->crash_at_event + CRASH_WAITS_EVENTS)) {
-        sim->crash_at_event = 0;
+    if (sim_end_is_due(sim)) {
         longjmp(sim->end_of_life, 1);
     }
     event = sim_clock_next(&sim->clock);

@@ -1,30 +1,17 @@
 // posthaste-sim: histories by their seeds, each in a process of its own.
-#include <errno.h>
 #include <malloc.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "tests/sim/peer.h"
-#include "tests/sim/sim.h"
+#include "tests/sim/pool.h"
+#include "tests/sim/sweep.h"
 #include "tls/boringssl.h"
 
 #include <openssl/rand.h>
 
 #define JOBS_MAX 64
-#define CPU_SECONDS_MAX 60 // of one history
-#define LINE_BYTES_MAX 4096
-
-struct job {
-    pid_t pid;
-    int out;
-    uint64_t seed;
-};
 
 struct plan {
     struct sim_options options;
@@ -33,8 +20,10 @@ struct plan {
     unsigned jobs;
     bool one;
     bool quiet;
-    bool nth;    // each disk operation of the seed's history fails in turn
-    bool shrink; // options are dropped as long as it goes on failing
+    bool nth;     // each disk operation of the seed's history fails in turn
+    bool shrink;  // options are dropped as long as it goes on failing
+    bool crashes; // the process ends before each event in turn
+    uint64_t every;
 };
 
 static void ignore_log(void *owner, enum ph_log_level level, const char *line)
@@ -42,163 +31,24 @@ static void ignore_log(void *owner, enum ph_log_level level, const char *line)
     (void)owner, (void)level, (void)line;
 }
 
-static void run_here(const struct plan *plan, uint64_t seed, int out)
+static void run_all(const struct plan *plan, struct sim_sum *sum)
 {
-    struct sim_options options = plan->options;
-    struct ph_buf line = {0};
-    struct rlimit limit = {.rlim_cur = CPU_SECONDS_MAX, .rlim_max = CPU_SECONDS_MAX};
-    enum sim_result result;
-
-    setrlimit(RLIMIT_CPU, &limit);
-    RAND_reset_for_fuzzing();
-    sim_options_choose(&options, seed);
-    if (plan->one) {
-        sim_options_print(&options, &line);
-    }
-    result = sim_run(&options, &line);
-    if (result == SIM_BROKEN && !plan->one) {
-        sim_options_print(&options, &line);
-    }
-    fflush(stdout);
-    (void)!write(out, line.data, line.len);
-    _exit((int)result);
-}
-
-// A process each: what a history leaves behind, and how it may end, is its own.
-static void begin(const struct plan *plan, struct job *job, uint64_t seed)
-{
-    int ends[2];
-
-    fflush(stdout);
-    if (pipe(ends) != 0 || (job->pid = fork()) < 0) {
-        perror("posthaste-sim");
-        exit(2);
-    }
-    if (job->pid == 0) {
-        close(ends[0]);
-        run_here(plan, seed, ends[1]);
-    }
-    close(ends[1]);
-    job->out = ends[0];
-    job->seed = seed;
-}
-
-// What the command line changed of the seed's choice.
-static void print_changes(const struct sim_options *options)
-{
-    for (unsigned i = 0; i < SIM_OPTION_COUNT; i++) {
-        if (options->forced[i] || options->dropped[i]) {
-            printf(" --with%s %s", options->dropped[i] ? "out" : "",
-                   sim_option_name((enum sim_option)i));
-        }
-    }
-    if (options->messages_wanted > 0) {
-        printf(" --messages %u", options->messages_wanted);
-    }
-    if (options->fail_at > 0) {
-        printf(" --fail-at %u%s", options->fail_at, options->fail_for_good ? " --for-good" : "");
-    }
-    if (options->plant != SIM_PLANT_NONE) {
-        printf(" --plant %s", sim_plant_name(options->plant));
-    }
-    printf("\n");
-}
-
-static enum sim_result finish(const struct plan *plan, struct job *job)
-{
-    char line[LINE_BYTES_MAX];
-    size_t len = 0;
-    ssize_t got;
-    int status = 0;
-    enum sim_result result = SIM_BROKEN;
-
-    while (len < sizeof(line) - 1 &&
-           (got = read(job->out, line + len, sizeof(line) - 1 - len)) > 0) {
-        len += (size_t)got;
-    }
-    line[len] = '\0';
-    close(job->out);
-    while (waitpid(job->pid, &status, 0) < 0 && errno == EINTR) {
-    }
-    if (WIFEXITED(status) && WEXITSTATUS(status) <= SIM_UNTOUCHED) {
-        result = (enum sim_result)WEXITSTATUS(status);
-    }
-    if (len == 0) {
-        printf("seed %llu FAILED: the process ended by %s %d\n", (unsigned long long)job->seed,
-               WIFSIGNALED(status) ? "signal" : "status",
-               WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-    } else if (result == SIM_BROKEN || !plan->quiet) {
-        fputs(line, stdout);
-    }
-    if (result == SIM_BROKEN && !plan->shrink) {
-        printf("replay: ./dev sim %llu", (unsigned long long)job->seed);
-        print_changes(&plan->options);
-    }
-    return result;
-}
-
-static uint64_t run_all(const struct plan *plan)
-{
-    struct job jobs[JOBS_MAX] = {0};
+    struct sim_pool *pool = sim_pool_create(plan->jobs);
+    struct sim_history history;
     uint64_t begun = 0;
-    uint64_t failed = 0;
 
     for (uint64_t ended = 0; ended < plan->count; ended++) {
         while (begun < plan->count && begun < ended + plan->jobs) {
-            begin(plan, &jobs[begun % plan->jobs], plan->from + begun);
-            begun++;
+            struct sim_options options = plan->options;
+
+            sim_options_choose(&options, plan->from + begun++);
+            sim_pool_begin(pool, &options);
         }
-        failed += finish(plan, &jobs[ended % plan->jobs]) == SIM_BROKEN;
+        sim_pool_finish(pool, &history);
+        sim_history_print(&history, plan->one, plan->quiet);
+        sim_sum_add(sum, &history.report);
     }
-    return failed;
-}
-
-static enum sim_result run_one(const struct plan *plan)
-{
-    struct job job;
-
-    begin(plan, &job, plan->from);
-    return finish(plan, &job);
-}
-
-// The first, the second, the third … operation of the disk fails, until the history has no more.
-static uint64_t run_nth(struct plan *plan)
-{
-    enum sim_result result = SIM_HELD;
-    uint64_t failed = 0;
-
-    plan->quiet = true;
-    for (plan->options.fail_at = 1; result != SIM_UNTOUCHED; plan->options.fail_at++) {
-        result = run_one(plan);
-        failed += result == SIM_BROKEN;
-    }
-    printf("seed %llu: each of %u disk operations failed%s, %llu histories broken\n",
-           (unsigned long long)plan->from, plan->options.fail_at - 2,
-           plan->options.fail_for_good ? " for good" : " once", (unsigned long long)failed);
-    return failed;
-}
-
-// Drops what it fails without.
-static uint64_t run_shrunk(struct plan *plan)
-{
-    struct sim_options chosen = plan->options;
-
-    if (run_one(plan) != SIM_BROKEN) {
-        printf("seed %llu doesn't fail\n", (unsigned long long)plan->from);
-        return 0;
-    }
-    sim_options_choose(&chosen, plan->from);
-    for (unsigned i = 0; i < SIM_OPTION_COUNT; i++) {
-        plan->options.dropped[i] = true;
-        if (chosen.on[i]) {
-            plan->options.dropped[i] = run_one(plan) == SIM_BROKEN;
-        } else {
-            plan->options.dropped[i] = false;
-        }
-    }
-    printf("shrunk: ./dev sim %llu", (unsigned long long)plan->from);
-    print_changes(&plan->options);
-    return 1;
+    sim_pool_destroy(pool);
 }
 
 static int usage(void)
@@ -206,7 +56,9 @@ static int usage(void)
     printf("usage: posthaste-sim SEED | --from SEED --count N [--jobs N] [--quiet]\n"
            "       [--with FAULT]… [--without FAULT]… [--plant BUG] [--messages N]\n"
            "       [--fail-at N [--for-good]] [--trace]\n"
-           "   or: posthaste-sim --nth SEED [--for-good] | --shrink SEED …\n");
+           "       [--crash-at EVENT [--crash-again EVENT] [--as END]]\n"
+           "   or: posthaste-sim --nth SEED [--for-good] | --shrink SEED …\n"
+           "                   | --crashes SEED [--every N]\n");
     sim_options_help();
     return 2;
 }
@@ -236,6 +88,20 @@ static bool read_arguments(int argc, char **argv, struct plan *plan)
             plan->nth = true;
         } else if (strcmp(argv[i], "--shrink") == 0) {
             plan->shrink = true;
+        } else if (strcmp(argv[i], "--crashes") == 0) {
+            plan->crashes = true;
+        } else if (strcmp(argv[i], "--every") == 0 && read_number(value, &plan->every) &&
+                   plan->every > 0) {
+            i++;
+        } else if (strcmp(argv[i], "--crash-at") == 0 &&
+                   read_number(value, &plan->options.crash_at)) {
+            i++;
+        } else if (strcmp(argv[i], "--crash-again") == 0 &&
+                   read_number(value, &plan->options.crash_again)) {
+            i++;
+        } else if (strcmp(argv[i], "--as") == 0 && value != NULL &&
+                   sim_end_from(value, &plan->options.crash_as)) {
+            i++;
         } else if (strcmp(argv[i], "--messages") == 0 && read_number(value, &number) &&
                    number > 0 && number < SIM_MESSAGES_MAX / 2) {
             plan->options.messages_wanted = (unsigned)number;
@@ -276,8 +142,8 @@ static bool read_arguments(int argc, char **argv, struct plan *plan)
 
 int main(int argc, char **argv)
 {
-    struct plan plan = {.from = 1, .count = 0, .jobs = 2};
-    uint64_t failed;
+    struct plan plan = {.from = 1, .count = 0, .jobs = 2, .every = 1};
+    struct sim_sum sum = {0};
 
     if (!read_arguments(argc, argv, &plan)) {
         return usage();
@@ -292,15 +158,17 @@ int main(int argc, char **argv)
     RAND_reset_for_fuzzing();
     sim_certificates_create();
     if (plan.nth) {
-        failed = run_nth(&plan);
+        sim_sweep_nth(&plan.options, plan.from, plan.jobs, &sum);
     } else if (plan.shrink) {
-        failed = run_shrunk(&plan);
+        sim_sweep_shrink(&plan.options, plan.from, &sum);
+    } else if (plan.crashes) {
+        sim_sweep_crashes(&plan.options, plan.from, plan.every, plan.jobs, &sum);
     } else {
-        failed = run_all(&plan);
+        run_all(&plan, &sum);
     }
-    if (!plan.one) {
-        printf("%llu seeds, %llu failed\n", (unsigned long long)plan.count,
-               (unsigned long long)failed);
+    // The last line of one history is the history's own.
+    if (!plan.one || plan.nth || plan.crashes) {
+        sim_sum_print(&sum);
     }
-    return failed == 0 ? 0 : 1;
+    return sum.failed == 0 ? 0 : 1;
 }

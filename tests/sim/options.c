@@ -7,6 +7,7 @@
 #include "tests/sim/random.h"
 
 #define SIM_MESSAGES_MIN 200 // each history acknowledges so many
+#define SIM_SEGMENT_BYTES_MIN (UINT64_C(256) << 10)
 
 static const struct {
     const char *name;
@@ -27,6 +28,16 @@ static const struct {
 #undef SIM_PLANT_ROW
 };
 
+static const struct {
+    const char *name;
+    bool power;
+    const char *text;
+} ends[] = {
+#define SIM_END_ROW(name, power, text) {#name, power, text},
+    SIM_ENDS(SIM_END_ROW)
+#undef SIM_END_ROW
+};
+
 void sim_options_choose(struct sim_options *options, uint64_t seed)
 {
     struct sim_random random;
@@ -45,6 +56,9 @@ void sim_options_choose(struct sim_options *options, uint64_t seed)
     options->clients = (unsigned)sim_between(&random, 3, 16);
     options->crashes = (unsigned)sim_between(&random, 1, 3);
     options->segment_bytes = (uint64_t)4096 << sim_between(&random, 6, 8);
+    if (options->messages < SIM_MESSAGES_MIN / 2) {
+        options->segment_bytes = SIM_SEGMENT_BYTES_MIN; // what isn't used need not be filled
+    }
     options->latency_min_ns = sim_between(&random, 10000, 1000000);
     options->latency_max_ns = options->latency_min_ns + sim_between(&random, 1, 40) * 1000000;
 }
@@ -65,6 +79,11 @@ void sim_options_print(const struct sim_options *options, struct ph_buf *out)
     if (options->fail_at > 0) {
         ph_buf_printf(out, " fail_at=%u%s", options->fail_at,
                       options->fail_for_good ? " for good" : "");
+    }
+    if (options->crash_at > 0) {
+        ph_buf_printf(out, " crash_at=%llu crash_again=%llu as=%s",
+                      (unsigned long long)options->crash_at,
+                      (unsigned long long)options->crash_again, ends[options->crash_as].name);
     }
     if (options->plant != SIM_PLANT_NONE) {
         ph_buf_printf(out, " plant=%s", plants[options->plant].name);
@@ -104,12 +123,37 @@ bool sim_plant_from(const char *name, enum sim_plant *out)
     return false;
 }
 
+bool sim_end_from(const char *name, enum sim_end *out)
+{
+    for (unsigned i = 0; i < SIM_END_COUNT; i++) {
+        if (strcmp(ends[i].name, name) == 0) {
+            *out = (enum sim_end)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *sim_end_name(enum sim_end end)
+{
+    return ends[end].name;
+}
+
+bool sim_end_is_power(enum sim_end end)
+{
+    return ends[end].power;
+}
+
 void sim_options_help(void)
 {
     printf("faults (percent of the seeds that have them):\n");
     for (unsigned i = 0; i < SIM_OPTION_COUNT; i++) {
         printf("  %-18s %3u  %s\n", known[i].name, i == SIM_power_cut ? 50 : known[i].percent,
                known[i].text);
+    }
+    printf("ends (--as):\n");
+    for (unsigned i = 0; i < SIM_END_COUNT; i++) {
+        printf("  %-18s      %s\n", ends[i].name, ends[i].text);
     }
     printf("planted bugs:\n");
     for (unsigned i = 1; i < SIM_PLANT_COUNT; i++) {

@@ -61,6 +61,21 @@ enum sim_plant {
         SIM_PLANT_COUNT
 };
 
+// How an end that is asked for comes, and what of the unsynced is found behind it.
+#define SIM_ENDS(X)                                                                                \
+    X(power_nothing, true, "the power is cut, nothing that isn't synced is left")                  \
+    X(power_all, true, "the power is cut, everything is left")                                     \
+    X(power_chance, true, "the power is cut, what is left is lost, torn or kept by chance")        \
+    X(kill_all, false, "the process is killed, what the kernel had of it is carried out")          \
+    X(kill_chance, false, "the process is killed, that happens at once, later or never")
+
+enum sim_end {
+#define SIM_END_ENUM(name, power, text) SIM_END_##name,
+    SIM_ENDS(SIM_END_ENUM)
+#undef SIM_END_ENUM
+        SIM_END_COUNT
+};
+
 struct sim_options {
     uint64_t seed;
     bool on[SIM_OPTION_COUNT];
@@ -77,14 +92,20 @@ struct sim_options {
     unsigned fail_at;         // the n-th disk operation fails, nothing else goes wrong; 0: off
     bool fail_for_good;       // and all writes that follow in that file
     unsigned messages_wanted; // 0: by the seed
+    uint64_t crash_at;        // the process ends before this event, and not by chance; 0: off
+    uint64_t crash_again;     // and before this event of the start that follows; 0: off
+    enum sim_end crash_as;
     bool trace;
 };
 
-// Fills what the seed decides; `forced`, `dropped`, `plant` and `trace` stay.
+// Fills what the seed decides; `forced`, `dropped`, `plant`, `trace` and what was asked for stay.
 void sim_options_choose(struct sim_options *options, uint64_t seed);
 void sim_options_print(const struct sim_options *options, struct ph_buf *out); // one line
 PH_MUST_CHECK bool sim_option_from(const char *name, enum sim_option *out);
 PH_MUST_CHECK bool sim_plant_from(const char *name, enum sim_plant *out);
+PH_MUST_CHECK bool sim_end_from(const char *name, enum sim_end *out);
+const char *sim_end_name(enum sim_end end);
+bool sim_end_is_power(enum sim_end end);
 const char *sim_option_name(enum sim_option option);
 const char *sim_plant_name(enum sim_plant plant);
 void sim_options_help(void);

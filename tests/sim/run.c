@@ -170,22 +170,6 @@ static void on_problem(void *owner, struct ph_str text)
 
 // --- the life of a process ---
 
-static void plan_crash(struct sim *sim)
-{
-    const struct sim_options *o = &sim->options;
-    bool early = sim->life > 1 && o->on[SIM_crash_in_recovery] && sim_chance(&sim->random, 500);
-
-    sim->crash_at_event = 0;
-    if (sim->calm || sim->crashes_done >= o->crashes ||
-        (!o->on[SIM_power_cut] && !o->on[SIM_kill])) {
-        return;
-    }
-    sim->crash_by_power = o->on[SIM_power_cut] && (!o->on[SIM_kill] || sim->crashes_done == 0 ||
-                                                   sim_chance(&sim->random, 500));
-    sim->crash_at_event = sim->events + (early ? sim_between(&sim->random, 1, 150)
-                                               : sim_between(&sim->random, 50, 12000));
-}
-
 static void start(struct sim *sim)
 {
     struct ph_io *ios[SIM_WORKERS_MAX];
@@ -196,7 +180,7 @@ static void start(struct sim *sim)
     if (sim->options.on[SIM_workers_change] && sim->life > 1) {
         sim->worker_count = (unsigned)sim_between(&sim->random, 2, 3);
     }
-    plan_crash(sim);
+    sim_end_plan(sim);
     for (unsigned i = 0; i < sim->worker_count; i++) {
         sim->workers[i] = sim_io_create(sim, i);
         ios[i] = &sim->workers[i]->io;
@@ -224,13 +208,16 @@ static void start(struct sim *sim)
         if (++sim->failed_starts % SIM_STARTS_MAX == 0) {
             sim_disk_mend(sim->disk);
         }
-        longjmp(sim->end_of_life, 1);
+        longjmp(sim->end_of_life, 3);
     }
     if (!good) {
         sim_fail(sim, "the engine did not start: %.*s", PH_STR_ARG(ph_buf_str(&error)));
     }
     ph_buf_deinit(&error);
     sim->running = true;
+    if (sim->crashes_done == 1 && sim->report.start_events == 0) {
+        sim->report.start_events = sim->events - sim->life_began;
+    }
     for (unsigned i = 0; i < sim->worker_count; i++) {
         sim_io_make_runnable(sim->workers[i]);
     }
@@ -241,9 +228,6 @@ static void die(struct sim *sim)
 {
     sim_trace(sim, "end", sim->life, sim->crash_by_power, sim->events);
     sim->life++; // answers to what the dead one asked find nobody, while it is down too
-    sim->running = false;
-    sim->crashes_done++;
-    sim->crash_at_event = 0;
     for (unsigned i = 0; i < sim->worker_count; i++) {
         sim_cancel(&sim->clock, &sim->workers[i]->turn);
     }
@@ -253,6 +237,8 @@ static void die(struct sim *sim)
     } else {
         sim_disk_kill(sim->disk);
     }
+    sim->crashes_done++;
+    sim->crash_at_event = 0;
 }
 
 static void nothing(struct sim_event *event)
@@ -406,8 +392,12 @@ static void live(struct sim *sim)
     if (end == 2) {
         return;
     }
-    if (end == 1) {
+    if (end == 1 || end == 3) {
         die(sim);
+        if (end == 1) {
+            sim_end_note(sim);
+        }
+        sim->running = false;
         let_pass(sim, sim_below(&sim->random, SIM_DOWN_NS_MAX));
     }
     start(sim);
@@ -417,17 +407,31 @@ static void live(struct sim *sim)
     stop_and_look(sim);
 }
 
-enum sim_result sim_run(const struct sim_options *options, struct ph_buf *out_line)
+// Did all that was asked for befall it?
+static bool touched(const struct sim *sim)
+{
+    const struct sim_options *o = &sim->options;
+
+    return (o->fail_at == 0 || sim->struck) && (o->crash_at == 0 || sim->report.ends > 0) &&
+           (o->crash_again == 0 || sim->report.ends > 1);
+}
+
+void sim_run(const struct sim_options *options, struct ph_buf *out_line,
+             struct sim_report *out_report)
 {
     struct sim *sim = ph_alloc(sizeof(*sim));
+    uint64_t began_ns;
 
     prepare(sim, options);
+    began_ns = sim->clock.now_ns;
     live(sim);
     ph_buf_printf(out_line, "seed %llu trace %016llx %s%s\n", (unsigned long long)options->seed,
                   (unsigned long long)sim->trace_hash,
                   sim->failure[0] == '\0' ? "ok" : "FAILED: ", sim->failure);
-    if (sim->failure[0] != '\0') {
-        return SIM_BROKEN;
-    }
-    return options->fail_at > 0 && !sim->struck ? SIM_UNTOUCHED : SIM_HELD;
+    *out_report = sim->report;
+    out_report->events = sim->events;
+    out_report->lived_ms = (sim->clock.now_ns - began_ns) / PH_NS_PER_MS;
+    out_report->result = sim->failure[0] != '\0' ? SIM_BROKEN
+                         : touched(sim)          ? SIM_HELD
+                                                 : SIM_UNTOUCHED;
 }

@@ -18,6 +18,7 @@
 #define SIM_SMTP_PORT 25
 #define SIM_INGEST_PORT 2525
 #define SIM_FAILURE_BYTES_MAX 512
+#define SIM_REPORT_ENDS_MAX 32
 
 struct sim_disk;
 struct sim_network;
@@ -26,6 +27,23 @@ struct sim_peers;
 struct ph_engine;
 struct ph_dns_local;
 struct ph_config;
+
+enum sim_result {
+    SIM_HELD,      // all promises
+    SIM_BROKEN,    // one
+    SIM_UNTOUCHED, // all, and what was to befall it (fail_at, crash_again) never came
+};
+
+// What a history tells of itself.
+struct sim_report {
+    enum sim_result result;
+    uint64_t lived_ms;                   // of its own time
+    uint64_t events;                     // in all
+    uint64_t start_events;               // of the start behind the first end
+    unsigned ends;                       // of the process, out of order
+    unsigned ends_in_start;              // of these
+    uint64_t disks[SIM_REPORT_ENDS_MAX]; // what each end left, as a sum
+};
 
 // The outside of one worker in one life of the process.
 struct sim_io {
@@ -67,14 +85,21 @@ struct sim {
     uint64_t crash_at_event; // 0: none is planned
     bool crash_by_power;
     bool crash_in_write; // rather while a write is under way
+    uint64_t life_began; // at this event
     struct ph_engine *engine_now;
     struct sim_io *workers[SIM_WORKERS_MAX];
     unsigned worker_count;
     struct ph_config *config;
     unsigned crashes_done;
+    struct sim_report report;
     unsigned failed_starts;
     unsigned reloads_done;
 };
+
+// end.c: whether, when and how the process ends.
+void sim_end_plan(struct sim *sim);   // at each start
+bool sim_end_is_due(struct sim *sim); // before each event
+void sim_end_note(struct sim *sim);   // it has come
 
 // A promise is broken; the history ends at the next event. The first one counts.
 void sim_fail(struct sim *sim, const char *format, ...) PH_PRINTF(2, 3);
@@ -93,10 +118,6 @@ void sim_io_make_runnable(struct sim_io *io);
 // return).
 void sim_step(struct sim *sim);
 
-enum sim_result {
-    SIM_HELD,      // all promises
-    SIM_BROKEN,    // one
-    SIM_UNTOUCHED, // all, and the operation that was to fail (fail_at) never came
-};
 // run.c: one whole history. `out_line` gets its last line.
-enum sim_result sim_run(const struct sim_options *options, struct ph_buf *out_line);
+void sim_run(const struct sim_options *options, struct ph_buf *out_line,
+             struct sim_report *out_report);
