@@ -295,7 +295,9 @@ static int listen_unix(const char *path)
 
 static struct MHD_Daemon *serve(int fd, MHD_AccessHandlerCallback handler, struct ph_admin *admin)
 {
-    return MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL, handler, admin,
+    // By poll(): with select(), which is its default, a busy daemon's descriptors have numbers too
+    // high for it, and each request would be refused.
+    return MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD, 0, NULL, NULL, handler, admin,
                             MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_TIMEOUT, 10u,
                             MHD_OPTION_END);
 }

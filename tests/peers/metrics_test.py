@@ -3,7 +3,9 @@
 fields, and the sums that must come out even."""
 import json
 import re
+import resource
 import smtplib
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -60,6 +62,22 @@ def status(daemon, path):
         return urllib.request.urlopen(f"http://127.0.0.1:{daemon.http}{path}").status
     except urllib.error.HTTPError as error:
         return error.code
+
+
+def seen_in_a_crowd(daemon):
+    """More clients than select() can count: who looks at the daemon is answered all the same."""
+    wanted = 1100 # descriptors beyond 1024
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2 * wanted), hard))
+    host, port = daemon.listening["in"].split(":")
+    crowd = [socket.create_connection((host, int(port))) for _ in range(wanted)]
+    for client in crowd:
+        assert client.recv(4) == b"220 "
+    samples = scrape(daemon)
+    assert samples["posthaste_connections_in", None] >= wanted, samples
+    for client in crowd:
+        client.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def main():
@@ -121,6 +139,7 @@ Resolver {{ Port = {port} AllowedDestinations = {{"127.0.0.0/8"}} LocalData = {{
                 assert event["step"] in STEPS, event
             if "policy" in event:
                 assert {"mode", "level", "names", "dane", "sts", "sources"} <= set(event["policy"]), event
+        seen_in_a_crowd(daemon)
         good, wrong = outcomes()["good.test"], outcomes()["wrong-name.test"]
         assert good["tls"]["version"] == "TLS1.3" and good["verified_by"] == "chain+name" and good["reply"] == 250
         assert good["cert"]["names"] == ["mx.metrics.test"] and good["cert_chain"] == "good"
