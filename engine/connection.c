@@ -8,6 +8,7 @@
 #include "engine/connection_parts.h"
 #include "engine/delivery.h"
 #include "engine/delivery_log.h"
+#include "tls/crls.h"
 
 static void resolve_next_host(struct ph_connection *c);
 static void try_next_address(struct ph_connection *c);
@@ -199,6 +200,13 @@ static const char *const step_names[] = {
     [PH_CONNECTION_QUIT] = "quit",         [PH_CONNECTION_CLOSING] = "close",
 };
 
+// Another revocation list may turn this refusal.
+static bool is_of_revocation(const struct ph_dispatch *dispatch, const struct ph_reason *reason)
+{
+    return reason->kind == PH_REASON_CERT_REVOKED || reason->kind == PH_REASON_REVOCATION_UNKNOWN ||
+           (reason->kind == PH_REASON_STS_CERT && dispatch->proof.chain == PH_REASON_CERT_REVOKED);
+}
+
 static void note_failure(struct ph_connection *c, const struct ph_reason *reason, const char *step)
 {
     keep_reason(c, reason);
@@ -210,6 +218,10 @@ static void note_failure(struct ph_connection *c, const struct ph_reason *reason
 
         c->opened_for->step = step;
         c->opened_for->proof = ph_connection_proof(c, c->opened_for);
+        if (is_of_revocation(c->opened_for, reason)) {
+            ph_crls_ask(&c->opened_for->lists, ph_tls_context_crls(c->worker->tls),
+                        &c->lists.issuers);
+        }
         ph_delivery_log_attempt(c->worker, c->opened_for, note, reason);
         ph_session_note_release(note);
         if (ph_engine_only_tries(c->worker->engine)) {
@@ -477,6 +489,7 @@ static const struct ph_endpoint *choose_source(const struct ph_connection *c)
 static void start_connect(struct ph_connection *c)
 {
     c->session_id = ph_worker_next_session_id(c->worker);
+    c->lists = (struct ph_crls_asked){0};
     ph_endpoint_format_address(&c->endpoint, c->address);
     c->state = PH_CONNECTION_CONNECT;
     ph_connection_set_timer(c, timeouts_of(c)->connect_ms);
@@ -742,6 +755,18 @@ void ph_connection_retire(struct ph_connection *c)
         ph_connection_quit(c);
         ph_connection_settle(c);
     }
+}
+
+bool ph_connection_end_by_lists(struct ph_connection *c)
+{
+    // One that isn't open yet is judged before it is.
+    bool ends = c->state == PH_CONNECTION_OPEN && !c->close_requested && !c->retiring &&
+                ph_crls_changed_since(ph_tls_context_crls(c->worker->tls), &c->lists);
+
+    if (ends) {
+        ph_connection_retire(c);
+    }
+    return ends;
 }
 
 void ph_connection_abort(struct ph_connection *c, const struct ph_reason *reason)

@@ -43,6 +43,9 @@ PH_MUST_CHECK enum ph_gate_result ph_connection_judge(struct ph_connection *conn
                                                       struct ph_reason *out_reason);
 // No new messages; ends when what is in flight is done.
 void ph_connection_retire(struct ph_connection *connection);
+// The worker's revocation lists have changed: an open session that was judged by one of those that
+// did is retired. True: it was.
+bool ph_connection_end_by_lists(struct ph_connection *connection);
 // At once: what is in flight ends as it stands (in doubt where the body's end had gone).
 void ph_connection_abort(struct ph_connection *connection, const struct ph_reason *reason);
 // What one of the worker's connections waited for is at hand, or can't be had.

@@ -46,6 +46,7 @@ struct ph_connection {
     struct ph_tlsa tlsa;                 // what the host publishes
     uint64_t tlsa_until_ms;              // then it is asked anew: no more messages here
     struct ph_dane_verdict dane_verdict; // of the chain it was last made for
+    struct ph_crls_asked lists;          // by which the session at hand was judged
     unsigned tries;
     bool refused_by_policy;
     bool failed_otherwise;   // some address failed for another reason than the lack of REQUIRETLS

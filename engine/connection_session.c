@@ -9,6 +9,7 @@
 #include "engine/delivery.h"
 #include "engine/revocation.h"
 #include "engine/trial.h"
+#include "tls/crls.h"
 #include "tls/verify.h"
 
 #define PH_RESUMPTION_KEY_MAX 600 // sending identity, host, port and server name as text
@@ -48,17 +49,24 @@ static uint64_t thread_cpu_ns(void)
     return (uint64_t)now.tv_sec * (1000 * PH_NS_PER_MS) + (uint64_t)now.tv_nsec;
 }
 
-static const struct ph_chain_verdict *verify_chain(struct ph_worker *worker,
-                                                   const struct ph_chain *chain,
-                                                   const struct ph_trust *trust, uint64_t wall_ms)
+// The lists it was made with are noted at the connection: its session ends with them.
+static const struct ph_chain_verdict *
+verify_chain(struct ph_connection *c, const struct ph_chain *chain, const struct ph_trust *trust)
 {
+    struct ph_worker *worker = c->worker;
+    const struct ph_crls *crls = ph_tls_context_crls(worker->tls);
     uint64_t full = ph_verify_stats(worker->tls).full;
     uint64_t began_ns = thread_cpu_ns();
-    const struct ph_chain_verdict *verdict = ph_verify_chain(worker->tls, chain, trust, wall_ms);
+    const struct ph_chain_verdict *verdict =
+        ph_verify_chain(worker->tls, chain, trust, ph_worker_wall_ms(worker));
 
     if (ph_verify_stats(worker->tls).full != full) {
         PH_COUNT(worker, verify_cpu_ns, thread_cpu_ns() - began_ns);
     }
+    if (ph_crls_changed_since(crls, &c->lists)) {
+        c->lists = (struct ph_crls_asked){0};
+    }
+    ph_crls_ask(&c->lists, crls, &verdict->crl_issuers);
     return verdict;
 }
 
@@ -98,7 +106,7 @@ static struct ph_gate_subject subject_by(struct ph_connection *c,
         subject.dane = dane_verdict(c, facts->chain, subject.wall_ms);
     }
     if (facts->chain != NULL && policy->trust != NULL && ph_tls_policy_wants_verdict(policy)) {
-        subject.verdict = verify_chain(c->worker, facts->chain, policy->trust, subject.wall_ms);
+        subject.verdict = verify_chain(c, facts->chain, policy->trust);
     }
     if (c->state == PH_CONNECTION_EHLO_AGAIN || c->state == PH_CONNECTION_AUTH ||
         c->state == PH_CONNECTION_OPEN) {
@@ -132,8 +140,8 @@ struct ph_session_proof ph_connection_proof(struct ph_connection *c,
     struct ph_session_proof proof = {.dane = c->tlsa.status};
 
     if (facts->chain != NULL && dispatch->policy->trust != NULL) {
-        const struct ph_chain_verdict *verdict = verify_chain(
-            c->worker, facts->chain, dispatch->policy->trust, ph_worker_wall_ms(c->worker));
+        const struct ph_chain_verdict *verdict =
+            verify_chain(c, facts->chain, dispatch->policy->trust);
 
         proof.chain_judged = true;
         proof.chain = verdict->kind;
@@ -619,7 +627,7 @@ static bool lacks_revocation(struct ph_connection *c, const struct ph_tls_facts 
         !ph_trust_fetches(policy->trust)) {
         return false;
     }
-    verdict = verify_chain(c->worker, facts->chain, policy->trust, ph_worker_wall_ms(c->worker));
+    verdict = verify_chain(c, facts->chain, policy->trust);
     return verdict->kind == PH_REASON_NONE && verdict->revocation == PH_REVOCATION_UNKNOWN;
 }
 

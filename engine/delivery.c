@@ -548,6 +548,7 @@ static void conclude_refused(struct ph_worker *worker, struct ph_dispatch *dispa
     reason = dispatch->reason;
     if (dispatch->result == PH_DISPATCH_REFUSED) {
         ph_queue_backoff(queue, &reason);
+        ph_queue_await_lists(queue, &dispatch->lists);
     } else {
         queue->last_error = reason;
     }

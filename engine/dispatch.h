@@ -115,6 +115,7 @@ struct ph_dispatch {
     const char *verified_by;
     const char *step; // how far the last address was followed: dns, connect, …, mail; NULL: nowhere
     struct ph_session_proof proof;
+    struct ph_crls_asked lists;    // revocation lists, another of which may turn the refusal
     struct ph_reason *would_defer; // owned; Mode = report: what the full setting would have refused
     uint64_t attempt_ms;
     bool reused_session; // it wasn't the session's first

@@ -46,11 +46,12 @@ static void release_here(struct ph_worker *worker, const char *host)
 {
     struct ph_queue *queue;
     struct ph_queue *next;
+    unsigned count = 0;
 
     HASH_ITER(hh, worker->queues, queue, next)
     {
         if (ph_queue_tls_held(queue) && queue->held_at != NULL && goes_to(queue, host)) {
-            ph_queue_retry_now(queue);
+            ph_queue_release(queue, count++);
         }
     }
 }

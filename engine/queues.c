@@ -8,11 +8,14 @@
 #include "engine/delivery.h"
 #include "engine/router.h"
 #include "engine/worker.h"
+#include "tls/crls.h"
 
 #define PH_QUEUES_HELD_TOLD_MAX 30 // a minute and worker; ours
 #define PH_QUEUE_FAIL_BATCH 64     // recipients failed a turn; ours
 #define PH_QUEUES_DUE_BATCH 1024   // recipients made ready a turn; ours
 #define PH_QUEUE_FAIL_PAUSE_NS PH_NS_PER_MS
+#define PH_QUEUE_RELEASE_BATCH 16    // released queues tried at once; ours
+#define PH_QUEUE_RELEASE_PAUSE_MS 20 // then so long none: 800 a second and worker
 
 static void on_retry(struct ph_timer *timer);
 static struct ph_queue *find_or_create(struct ph_worker *worker, struct ph_str name,
@@ -344,6 +347,7 @@ void ph_queue_backoff(struct ph_queue *queue, const struct ph_reason *reason)
     queue->failure_count++;
     queue->last_error = *reason;
     queue->last_retry_ms = ph_worker_now_ms(worker);
+    queue->lists = (struct ph_crls_asked){0};
     if (queue->failure_count == 1 && ph_reason_is_tls(reason->kind)) {
         tell_held(queue);
     }
@@ -387,6 +391,50 @@ void ph_queue_retry_now(struct ph_queue *queue)
     } else if (queue->site != NULL) {
         ph_site_retry(queue->site);
     }
+}
+
+void ph_queue_release(struct ph_queue *queue, unsigned nth)
+{
+    struct ph_worker *worker = queue->worker;
+    uint64_t delay_ms = 1 + nth / PH_QUEUE_RELEASE_BATCH * PH_QUEUE_RELEASE_PAUSE_MS;
+    uint64_t at_ms = ph_worker_now_ms(worker) + delay_ms;
+
+    if (queue->state == PH_QUEUE_RETRY && !queue->failing && at_ms < queue->next_retry_ms) {
+        queue->next_retry_ms = at_ms;
+        ph_wheel_set(&worker->wheel, &queue->retry_timer,
+                     worker->io->now_ns + delay_ms * PH_NS_PER_MS);
+    }
+}
+
+void ph_queue_await_lists(struct ph_queue *queue, const struct ph_crls_asked *lists)
+{
+    const struct ph_crls *crls = ph_tls_context_crls(queue->worker->tls);
+
+    if (lists->issuers.count == 0 || queue->state != PH_QUEUE_RETRY) {
+        return;
+    }
+    if (ph_crls_changed_since(crls, lists)) {
+        // Judged elsewhere, or before: the change it would wait for has come already.
+        ph_queue_release(queue, 0);
+    } else {
+        ph_crls_ask(&queue->lists, crls, &lists->issuers);
+    }
+}
+
+unsigned ph_queues_release_by_lists(struct ph_worker *worker)
+{
+    const struct ph_crls *crls = ph_tls_context_crls(worker->tls);
+    struct ph_queue *queue;
+    struct ph_queue *next;
+    unsigned count = 0;
+
+    HASH_ITER(hh, worker->queues, queue, next)
+    {
+        if (queue->state == PH_QUEUE_RETRY && ph_crls_changed_since(crls, &queue->lists)) {
+            ph_queue_release(queue, count++);
+        }
+    }
+    return count;
 }
 
 void ph_queue_succeeded(struct ph_queue *queue)

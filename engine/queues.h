@@ -50,6 +50,7 @@ struct ph_queue {
     struct ph_timer retry_timer;
     struct ph_site *site;         // when ROUTED
     struct ph_site_spec *held_at; // referenced: where it was refused, while it waits for that
+    struct ph_crls_asked lists;   // what refused it while it waits: another may let it pass
     bool active;                  // in the site's list
     bool unroutable;              // refused by the configuration: nothing of it is ever sent
     bool failing;                 // `last_error` is for ever: what is ready fails, some each turn
@@ -92,6 +93,14 @@ void ph_queue_succeeded(struct ph_queue *queue);
 // It waits because of a TLS policy: a state of its own.
 bool ph_queue_tls_held(const struct ph_queue *queue);
 void ph_queue_retry_now(struct ph_queue *queue);
+// It was refused by these revocation lists (none: not by any): it is tried again once one of them
+// is another.
+void ph_queue_await_lists(struct ph_queue *queue, const struct ph_crls_asked *lists);
+// What it waited for has come. It is tried again soon: `nth` of those released together, so that
+// they don't all come at once.
+void ph_queue_release(struct ph_queue *queue, unsigned nth);
+// The worker's revocation lists have changed. How many queues are released by that.
+unsigned ph_queues_release_by_lists(struct ph_worker *worker);
 // Fails everything in it for ever (null MX, no such domain).
 void ph_queue_fail_all(struct ph_queue *queue, const struct ph_reason *reason);
 

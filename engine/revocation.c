@@ -1,6 +1,7 @@
 // The keeper of CRLs, on worker 0: who asks for which, and who gets the set.
 #include "engine/revocation.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,10 +33,44 @@ static void post(struct ph_worker *to, void (*call)(struct ph_worker *, struct p
 
 // --- answers ---
 
+static unsigned end_sessions(struct ph_worker *worker)
+{
+    struct ph_site *site;
+    struct ph_site *next_site;
+    unsigned count = 0;
+
+    HASH_ITER(hh, worker->sites, site, next_site)
+    {
+        struct ph_connection *c;
+        struct ph_connection *next;
+
+        for (c = TAILQ_FIRST(&site->connections); c != NULL; c = next) {
+            next = ph_connection_next(c);
+            count += ph_connection_end_by_lists(c);
+        }
+    }
+    return count;
+}
+
+// Cached verdicts and tickets are held to the set at each use; sessions that wait for mail, and
+// mail that waits for a list, would not be looked at.
 static void take_set(struct ph_worker *worker, struct ph_mail_call *mail)
 {
+    unsigned released;
+
     ph_tls_context_set_crls(worker->tls, mail->argument);
     ph_crls_release(mail->argument);
+    PH_COUNT(worker, revocation_sessions_ended, end_sessions(worker));
+    released = ph_queues_release_by_lists(worker);
+    PH_COUNT(worker, revocation_queues_released, released);
+    if (released > 0) {
+        char text[128];
+
+        snprintf(text, sizeof(text),
+                 "a revocation list has changed: held mail of %u domain%s is tried again", released,
+                 released == 1 ? "" : "s");
+        ph_engine_report_notice(worker->engine, ph_str_from(text));
+    }
     free(mail);
 }
 

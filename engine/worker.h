@@ -61,6 +61,8 @@ struct ph_revocation_keeper;
     X(revocation_fetches, "revocation lists fetched")                                              \
     X(revocation_failures, "revocation lists that could not be had")                               \
     X(revocation_waits, "handshakes that waited for a revocation list")                            \
+    X(revocation_sessions_ended, "sessions ended because a revocation list changed")               \
+    X(revocation_queues_released, "held queues tried again because a revocation list changed")     \
     X(connect_failures, "addresses that could not be reached")                                     \
     X(attempts, "addresses tried")
 

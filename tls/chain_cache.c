@@ -25,7 +25,7 @@ struct verdict_entry {
     struct verdict_key key;
     struct ph_chain_verdict verdict;
     struct ph_window window; // holds from `from_s` to before `until_s`
-    uint64_t marks[PH_WINDOW_ISSUERS_MAX];
+    uint64_t marks[PH_CRL_ISSUERS_MAX];
     TAILQ_ENTRY(verdict_entry) by_use;
     UT_hash_handle hh;
 };
@@ -128,8 +128,8 @@ struct ph_chain_verdict *ph_chain_cache_verdict(struct ph_chain_cache *cache,
     if (entry == NULL || now_s < entry->window.from_s || now_s >= entry->window.until_s) {
         return NULL;
     }
-    for (uint32_t i = 0; i < entry->window.issuer_count; i++) {
-        if (ph_crls_mark(crls, entry->window.issuers[i]) != entry->marks[i]) {
+    for (uint32_t i = 0; i < entry->window.issuers.count; i++) {
+        if (ph_crls_mark(crls, entry->window.issuers.hashes[i]) != entry->marks[i]) {
             return NULL;
         }
     }
@@ -144,7 +144,7 @@ void ph_chain_cache_put_verdict(struct ph_chain_cache *cache,
 {
     struct verdict_entry *entry;
 
-    if (cache->entries_max == 0 || window->issuer_count > PH_WINDOW_ISSUERS_MAX) {
+    if (cache->entries_max == 0 || window->issuers.count > PH_CRL_ISSUERS_MAX) {
         return;
     }
     entry = find_verdict(cache, verdict->chain_hash, verdict->trust_id);
@@ -160,8 +160,8 @@ void ph_chain_cache_put_verdict(struct ph_chain_cache *cache,
     entry->verdict = *verdict;
     entry->verdict.cached = true;
     entry->window = *window;
-    for (uint32_t i = 0; i < window->issuer_count; i++) {
-        entry->marks[i] = ph_crls_mark(crls, window->issuers[i]);
+    for (uint32_t i = 0; i < window->issuers.count; i++) {
+        entry->marks[i] = ph_crls_mark(crls, window->issuers.hashes[i]);
     }
     HASH_ADD(hh, cache->verdicts, key, sizeof(entry->key), entry);
     TAILQ_INSERT_HEAD(&cache->verdicts_by_use, entry, by_use);

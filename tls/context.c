@@ -59,6 +59,11 @@ void ph_tls_context_set_crls(struct ph_tls_context *context, struct ph_crls *crl
     ph_crls_release(old);
 }
 
+const struct ph_crls *ph_tls_context_crls(const struct ph_tls_context *context)
+{
+    return context->crls;
+}
+
 void ph_tls_context_forget(struct ph_tls_context *context, struct ph_str resumption_key)
 {
     ph_tickets_forget(context->tickets, resumption_key);

@@ -112,3 +112,54 @@ uint64_t ph_crls_mark(const struct ph_crls *crls, uint32_t issuer_hash)
     }
     return mark;
 }
+
+void ph_crl_issuers_add(struct ph_crl_issuers *issuers, uint32_t issuer_hash)
+{
+    for (uint32_t i = 0; i < issuers->count && i < PH_CRL_ISSUERS_MAX; i++) {
+        if (issuers->hashes[i] == issuer_hash) {
+            return;
+        }
+    }
+    if (issuers->count < PH_CRL_ISSUERS_MAX) {
+        issuers->hashes[issuers->count] = issuer_hash;
+    }
+    issuers->count++;
+}
+
+// Where not all issuers are known, any list may be one of theirs.
+static uint64_t mark_of(const struct ph_crls *crls, const struct ph_crl_issuers *issuers)
+{
+    bool all = issuers->count > PH_CRL_ISSUERS_MAX;
+    size_t count = all ? ph_crls_count(crls) : issuers->count;
+    uint64_t mark = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        uint64_t part = all ? crls->entries[i].crl->id : ph_crls_mark(crls, issuers->hashes[i]);
+
+        mark = ph_hash_bytes(&part, sizeof(part), mark + 1);
+    }
+    return mark;
+}
+
+bool ph_crls_changed_since(const struct ph_crls *crls, const struct ph_crls_asked *asked)
+{
+    return asked->issuers.count > 0 && mark_of(crls, &asked->issuers) != asked->mark;
+}
+
+void ph_crls_ask(struct ph_crls_asked *asked, const struct ph_crls *crls,
+                 const struct ph_crl_issuers *issuers)
+{
+    bool changed = ph_crls_changed_since(crls, asked);
+
+    for (uint32_t i = 0; i < issuers->count && i < PH_CRL_ISSUERS_MAX; i++) {
+        ph_crl_issuers_add(&asked->issuers, issuers->hashes[i]);
+    }
+    if (issuers->count > PH_CRL_ISSUERS_MAX) {
+        asked->issuers.count = issuers->count;
+    }
+    // No mark comes out as the complement of the present one.
+    asked->mark = mark_of(crls, &asked->issuers);
+    if (changed) {
+        asked->mark = ~asked->mark;
+    }
+}

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "tls/crl.h"
+#include "tls/facts.h"
 
 struct ph_crls; // reference-counted atomically
 
@@ -21,3 +22,11 @@ const struct ph_crl *ph_crls_next(const struct ph_crls *crls, const X509_NAME *i
 // Changes whenever the set's CRLs of an issuer do: a decision that asked for them holds as long as
 // the mark stays. `issuer_hash` is X509_NAME_hash's.
 uint64_t ph_crls_mark(const struct ph_crls *crls, uint32_t issuer_hash);
+
+void ph_crl_issuers_add(struct ph_crl_issuers *issuers, uint32_t issuer_hash);
+// A decision made with `crls` has asked for the lists of `issuers`, beside what is in `asked`
+// already. What has changed stays changed.
+void ph_crls_ask(struct ph_crls_asked *asked, const struct ph_crls *crls,
+                 const struct ph_crl_issuers *issuers);
+// Have the lists of some of these issuers become other ones? Not where none was asked for.
+bool ph_crls_changed_since(const struct ph_crls *crls, const struct ph_crls_asked *asked);

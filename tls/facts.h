@@ -31,6 +31,20 @@ struct ph_chain {
     void *certificates; // tls/verify's own (DER buffers of the presented chain)
 };
 
+// Whose revocation lists a decision asked for.
+#define PH_CRL_ISSUERS_MAX 8 // distinct ones; ours: what asks for more isn't cached
+
+struct ph_crl_issuers {
+    uint32_t hashes[PH_CRL_ISSUERS_MAX]; // X509_NAME_hash
+    uint32_t count;                      // larger than the array: some are missing
+};
+
+// The same, and what those lists were then (tls/crls). Zeroes: none was asked for.
+struct ph_crls_asked {
+    struct ph_crl_issuers issuers;
+    uint64_t mark;
+};
+
 enum ph_revocation {
     PH_REVOCATION_NOT_CHECKED,   // no source was configured
     PH_REVOCATION_NOT_CHECKABLE, // the certificates name no source
@@ -49,8 +63,9 @@ struct ph_chain_verdict {
     enum ph_revocation revocation;       // the worst of all certificates below the anchor
     enum ph_revocation revocation_leaf;  // of the leaf alone
     char revocation_detail[128];
-    int64_t valid_until_s; // the earliest date in it: not to be used at or after
-    bool cached;           // this verdict came from the cache
+    struct ph_crl_issuers crl_issuers; // it ends with their lists
+    int64_t valid_until_s;             // the earliest date in it: not to be used at or after
+    bool cached;                       // this verdict came from the cache
 };
 
 enum ph_handshake_kind {

@@ -226,8 +226,8 @@ static struct finding check_crls(const struct ph_revocation_question *question, 
 
     collect(&found, question->trust->crls, x509, question->path[at + 1], question->window);
     if (question->trust->revocation_source) {
-        ph_window_note_issuer(question->window,
-                              (uint32_t)X509_NAME_hash(X509_get_issuer_name(x509)));
+        ph_crl_issuers_add(&question->window->issuers,
+                           (uint32_t)X509_NAME_hash(X509_get_issuer_name(x509)));
         collect(&found, question->crls, x509, question->path[at + 1], question->window);
     }
     look_into(&found, x509, question->window);

@@ -36,6 +36,7 @@ void ph_tls_context_destroy(struct ph_tls_context *context); // after its sessio
 // verdicts are made with these. A reference is taken; NULL: none.
 struct ph_crls;
 void ph_tls_context_set_crls(struct ph_tls_context *context, struct ph_crls *crls);
+const struct ph_crls *ph_tls_context_crls(const struct ph_tls_context *context);
 // Drops the tickets under a key: after their facts were refused, the next handshake is a full one.
 void ph_tls_context_forget(struct ph_tls_context *context, struct ph_str resumption_key);
 

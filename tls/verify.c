@@ -85,6 +85,7 @@ static void verify(const struct ph_tls_context *context, const struct ph_chain *
         ph_str_copy(out->detail, sizeof(out->detail), PH_STR("its certificate can't be parsed"));
     }
     out->valid_until_s = window->until_s;
+    out->crl_issuers = window->issuers;
 }
 
 void ph_verify_revocation_sources(struct ph_tls_context *context, const struct ph_chain *chain,

@@ -4,15 +4,13 @@
 
 #include <stdint.h>
 
-#define PH_WINDOW_ISSUERS_MAX                                                                      \
-    8 // distinct ones that one decision asked for; ours: more aren't cached
+#include "tls/facts.h"
 
 struct ph_window {
     int64_t now_s;
-    int64_t from_s;                          // the latest date noted that is not after now
-    int64_t until_s;                         // the earliest date noted that is after now
-    uint32_t issuers[PH_WINDOW_ISSUERS_MAX]; // X509_NAME_hash
-    uint32_t issuer_count;                   // larger than the array: some are missing
+    int64_t from_s;  // the latest date noted that is not after now
+    int64_t until_s; // the earliest date noted that is after now
+    struct ph_crl_issuers issuers;
 };
 
 static inline struct ph_window ph_window_make(int64_t now_s)
@@ -28,17 +26,4 @@ static inline void ph_window_note(struct ph_window *window, int64_t date_s)
     } else {
         window->until_s = date_s < window->until_s ? date_s : window->until_s;
     }
-}
-
-static inline void ph_window_note_issuer(struct ph_window *window, uint32_t issuer_hash)
-{
-    for (uint32_t i = 0; i < window->issuer_count && i < PH_WINDOW_ISSUERS_MAX; i++) {
-        if (window->issuers[i] == issuer_hash) {
-            return;
-        }
-    }
-    if (window->issuer_count < PH_WINDOW_ISSUERS_MAX) {
-        window->issuers[window->issuer_count] = issuer_hash;
-    }
-    window->issuer_count++;
 }

@@ -306,6 +306,105 @@ Test(crls, a_store_without_a_source_asks_none)
     end_world(&w);
 }
 
+// --- what sessions and held mail wait for ---
+
+Test(crls, a_verdict_says_whose_lists_it_asked_for)
+{
+    struct world w = make_world(true);
+    struct ph_crl *crl = make_crl(w.root, &(struct ph_certs_crl_options){0});
+    const struct ph_chain_verdict *verdict =
+        ph_verify_chain(w.context, w.chain, w.trust, (uint64_t)NOW_S * 1000);
+
+    cr_expect_eq(verdict->crl_issuers.count, 1);
+    cr_expect_eq(verdict->crl_issuers.hashes[0], (uint32_t)X509_NAME_hash(crl->issuer));
+    verdict = ph_verify_chain(w.context, w.chain, w.trust, (uint64_t)NOW_S * 1000);
+    cr_expect(verdict->cached && verdict->crl_issuers.count == 1);
+    ph_crl_release(crl);
+    end_world(&w);
+    w = make_world(false);
+    verdict = ph_verify_chain(w.context, w.chain, w.trust, (uint64_t)NOW_S * 1000);
+    cr_expect_eq(verdict->crl_issuers.count, 0);
+    end_world(&w);
+}
+
+Test(crls, what_was_asked_changes_with_the_lists_of_its_issuers_alone)
+{
+    struct ph_cert *root = ph_certs_root("root");
+    struct ph_cert *other = ph_certs_root("other");
+    struct ph_crl *lists[] = {make_crl(root, &(struct ph_certs_crl_options){0}),
+                              make_crl(other, &(struct ph_certs_crl_options){0}),
+                              make_crl(root, &(struct ph_certs_crl_options){0})};
+    struct ph_crls *one = ph_crls_create(lists, 1);
+    struct ph_crls *with_other = ph_crls_create(lists, 2);
+    struct ph_crls *newer = ph_crls_create(lists + 1, 2);
+    struct ph_crls *only_other = ph_crls_create(lists + 1, 1);
+    const struct ph_crl_issuers none = {.count = 0};
+    const struct ph_crl_issuers its = {{(uint32_t)X509_NAME_hash(lists[0]->issuer)}, 1};
+    const struct ph_crl_issuers others = {{(uint32_t)X509_NAME_hash(lists[1]->issuer)}, 1};
+    struct ph_crls_asked asked = {.mark = 0};
+
+    cr_expect(!ph_crls_changed_since(one, &asked));
+    ph_crls_ask(&asked, one, &none);
+    cr_expect(!ph_crls_changed_since(NULL, &asked), "nobody was asked");
+    ph_crls_ask(&asked, one, &its);
+    ph_crls_ask(&asked, one, &its);
+    cr_expect_eq(asked.issuers.count, 1);
+    cr_expect(!ph_crls_changed_since(one, &asked));
+    cr_expect(!ph_crls_changed_since(with_other, &asked));
+    cr_expect(ph_crls_changed_since(newer, &asked));
+    cr_expect(ph_crls_changed_since(only_other, &asked));
+    cr_expect(ph_crls_changed_since(NULL, &asked));
+    // One more is asked after the first has changed: it stays changed, by whatever set.
+    ph_crls_ask(&asked, newer, &others);
+    cr_expect_eq(asked.issuers.count, 2);
+    cr_expect(ph_crls_changed_since(newer, &asked));
+    cr_expect(ph_crls_changed_since(with_other, &asked));
+    // A list that wasn't there is one that comes.
+    asked = (struct ph_crls_asked){.mark = 0};
+    ph_crls_ask(&asked, NULL, &its);
+    cr_expect(!ph_crls_changed_since(NULL, &asked));
+    cr_expect(!ph_crls_changed_since(only_other, &asked));
+    cr_expect(ph_crls_changed_since(one, &asked));
+    ph_crls_release(one);
+    ph_crls_release(with_other);
+    ph_crls_release(newer);
+    ph_crls_release(only_other);
+    for (size_t i = 0; i < PH_ARRAY_LEN(lists); i++) {
+        ph_crl_release(lists[i]);
+    }
+    ph_certs_destroy(root);
+    ph_certs_destroy(other);
+}
+
+Test(crls, of_more_issuers_than_are_kept_any_list_may_be_one)
+{
+    struct ph_cert *root = ph_certs_root("root");
+    struct ph_cert *other = ph_certs_root("other");
+    struct ph_crl *lists[] = {make_crl(root, &(struct ph_certs_crl_options){0}),
+                              make_crl(other, &(struct ph_certs_crl_options){0})};
+    struct ph_crls *one = ph_crls_create(lists, 1);
+    struct ph_crls *both = ph_crls_create(lists, 2);
+    struct ph_crl_issuers issuers = {.count = 0};
+
+    for (uint32_t extra = 0; extra < 2; extra++) { // at the limit, and one past it
+        struct ph_crls_asked asked = {.mark = 0};
+
+        while (issuers.count < PH_CRL_ISSUERS_MAX + extra) {
+            ph_crl_issuers_add(&issuers, issuers.count + 1); // nobody's
+        }
+        ph_crls_ask(&asked, one, &issuers);
+        cr_expect_eq(asked.issuers.count, PH_CRL_ISSUERS_MAX + extra);
+        cr_expect(!ph_crls_changed_since(one, &asked));
+        cr_expect_eq(ph_crls_changed_since(both, &asked), extra > 0);
+    }
+    ph_crls_release(one);
+    ph_crls_release(both);
+    ph_crl_release(lists[0]);
+    ph_crl_release(lists[1]);
+    ph_certs_destroy(root);
+    ph_certs_destroy(other);
+}
+
 // Who shows a good chain may send anything beside it: only the path's own pointers count.
 Test(crls, sources_are_those_of_the_good_path)
 {

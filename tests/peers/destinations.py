@@ -140,6 +140,9 @@ class Peer:
         self.certificate, self.extensions = certificate, list(extensions)
         self.starttls, self.broken = starttls, broken
         self.commands, self.names, self.messages = [], [], []
+        self.sessions = [] # of each: commands, resumed (None: in the clear), ended
+        self.gate = threading.Event() # while it isn't set, messages wait for their final reply
+        self.gate.set()
         self.context = None
         if certificate is not None:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -160,14 +163,17 @@ class Peer:
         self.listener.close()
 
     def serve(self, connection):
+        session = {"commands": [], "resumed": None, "ended": False}
+        self.sessions.append(session)
         try:
-            self.talk(connection)
+            self.talk(connection, session)
         except (OSError, ssl.SSLError, ValueError):
             pass
         finally:
             connection.close()
+            session["ended"] = True
 
-    def talk(self, connection):
+    def talk(self, connection, session):
         tls = False
         stream = connection.makefile("rb")
 
@@ -181,6 +187,7 @@ class Peer:
                 return
             text = line.decode("latin-1").rstrip("\r\n")
             self.commands.append(("tls " if tls else "clear ") + text)
+            session["commands"].append(text)
             verb = text.split(" ")[0].split(":")[0].upper()
             if verb == "EHLO":
                 offers = ["PIPELINING", "8BITMIME", "DSN"] + self.extensions
@@ -196,12 +203,14 @@ class Peer:
                         return
                     connection = self.context.wrap_socket(connection, server_side=True)
                     stream = connection.makefile("rb")
+                    session["resumed"] = connection.session_reused
                     tls = True
             elif verb == "DATA":
                 say("354 go on")
                 body = []
                 while (line := stream.readline()) not in (b".\r\n", b""):
                     body.append(line)
+                self.gate.wait(60)
                 self.messages.append(b"".join(body))
                 say("250 2.0.0 taken")
             elif verb == "QUIT":

@@ -12,14 +12,14 @@ from destinations import DAY, NOW, Certificate, Peer
 from posthaste import Daemon, Directory, free_port, wait_for
 
 PORT = free_port("127.4.0.1")
-WEB = free_port("127.4.1.1")
 
 
 class Web:
     """Distribution points on loopback: path → bytes, or None for a server error."""
 
-    def __init__(self):
+    def __init__(self, address):
         self.files, self.requests = {}, []
+        self.port = free_port(address)
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -33,7 +33,7 @@ class Web:
             def log_message(self, *unused):
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.4.1.1", WEB), Handler)
+        self.server = http.server.ThreadingHTTPServer((address, self.port), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def count(self, path):
@@ -99,7 +99,7 @@ def refused_again(daemon, connector):
 
 
 def main():
-    web = Web()
+    web = Web("127.4.1.1")
     # Each domain below a root of its own: a list of one says nothing about another's certificate.
     names = ["flow", "missing", "tolerant", "forged", "inside", "stale", "none", "local"]
     roots = {name: Certificate(["root of " + name], authority=True) for name in names}
@@ -108,7 +108,7 @@ def main():
         point = f"/{name}.crl" if name not in ("none", "local") else None
         host = "inside.revocation.test" if name == "inside" else "crl.revocation.test"
         leaves[name] = Certificate([f"mx.{name}.revocation.test", f"{name}.revocation.test"], roots[name],
-                                   distribution_point=point and f"http://{host}:{WEB}{point}")
+                                   distribution_point=point and f"http://{host}:{web.port}{point}")
     forger = Certificate(["root of forged"], authority=True)
     web.files["/flow.crl"] = roots["flow"].crl()
     web.files["/forged.crl"] = forger.crl()
@@ -164,7 +164,6 @@ Resolver {{ Port = {PORT} AllowedDestinations = {{"127.0.0.0/8"}} LocalData = {{
         sent = flow.sent
         wait_for(lambda: flow.sent > sent + 50, 20, "more mail")
         flow.stop()
-        flow.stop()
         assert len(peers["flow"].messages) == accepted, "mail after the refresh"
         envelopes = len(peers["flow"].mails())
         print(f"flow: {accepted} messages accepted, then none of the next {flow.sent - sent}; "
@@ -199,4 +198,5 @@ Resolver {{ Port = {PORT} AllowedDestinations = {{"127.0.0.0/8"}} LocalData = {{
     print("revocation: fetched, forged, replayed, stale, local and after a restart: as it should be")
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
