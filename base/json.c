@@ -9,39 +9,6 @@ void ph_json_init(struct ph_json *json, struct ph_buf *out)
     *json = (struct ph_json){.out = out};
 }
 
-// Length of the well-formed UTF-8 sequence at the front of `text` (RFC 3629 §4), 0: there is none.
-static size_t utf8_len(struct ph_str text)
-{
-    const unsigned char *s = (const unsigned char *)text.data;
-    unsigned char low = 0x80;
-    unsigned char high = 0xbf;
-    size_t len = 0;
-
-    if (s[0] < 0x80) {
-        return 1;
-    }
-    if (s[0] >= 0xc2 && s[0] <= 0xdf) {
-        len = 2;
-    } else if (s[0] >= 0xe0 && s[0] <= 0xef) {
-        len = 3;
-        low = s[0] == 0xe0 ? 0xa0 : 0x80;
-        high = s[0] == 0xed ? 0x9f : 0xbf;
-    } else if (s[0] >= 0xf0 && s[0] <= 0xf4) {
-        len = 4;
-        low = s[0] == 0xf0 ? 0x90 : 0x80;
-        high = s[0] == 0xf4 ? 0x8f : 0xbf;
-    }
-    if (len == 0 || text.len < len || s[1] < low || s[1] > high) {
-        return 0;
-    }
-    for (size_t i = 2; i < len; i++) {
-        if (s[i] < 0x80 || s[i] > 0xbf) {
-            return 0;
-        }
-    }
-    return len;
-}
-
 static bool plain(char byte)
 {
     return byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';
@@ -96,11 +63,11 @@ static void append_escaped(struct ph_buf *out, struct ph_str text)
             ph_buf_printf(out, "\\u%04x", (unsigned char)text.data[0]);
             run = 1;
         } else if (text.len > 1 && text.data[0] == '\xc2' && (unsigned char)text.data[1] < 0xa0 &&
-                   utf8_len(text) == 2) { // a control character beyond ASCII (C1)
+                   ph_str_utf8_len(text) == 2) { // a control character beyond ASCII (C1)
             ph_buf_printf(out, "\\u%04x", (unsigned char)text.data[1]);
             run = 2;
         } else {
-            run = utf8_len(text);
+            run = ph_str_utf8_len(text);
             ph_buf_append(out, run > 0 ? ph_str_first(text, run) : PH_STR("\xef\xbf\xbd"));
             run = run > 0 ? run : 1;
         }

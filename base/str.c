@@ -189,3 +189,38 @@ void ph_text_make_plain(char *text, size_t len)
         }
     }
 }
+
+size_t ph_str_utf8_len(struct ph_str text)
+{
+    const unsigned char *s = (const unsigned char *)text.data;
+    unsigned char low = 0x80;
+    unsigned char high = 0xbf;
+    size_t len = 0;
+
+    if (text.len > 0 && s[0] < 0x80) {
+        return 1;
+    }
+    if (text.len == 0) {
+        return 0;
+    }
+    if (s[0] >= 0xc2 && s[0] <= 0xdf) {
+        len = 2;
+    } else if (s[0] >= 0xe0 && s[0] <= 0xef) {
+        len = 3;
+        low = s[0] == 0xe0 ? 0xa0 : 0x80;
+        high = s[0] == 0xed ? 0x9f : 0xbf;
+    } else if (s[0] >= 0xf0 && s[0] <= 0xf4) {
+        len = 4;
+        low = s[0] == 0xf0 ? 0x90 : 0x80;
+        high = s[0] == 0xf4 ? 0x8f : 0xbf;
+    }
+    if (len == 0 || text.len < len || s[1] < low || s[1] > high) {
+        return 0;
+    }
+    for (size_t i = 2; i < len; i++) {
+        if (s[i] < 0x80 || s[i] > 0xbf) {
+            return 0;
+        }
+    }
+    return len;
+}

@@ -55,3 +55,6 @@ char ph_ascii_lower(char byte);
 // What a peer wrote, on its way to people: control characters (C0, DELETE, and C1 in UTF-8) become
 // spaces, so that it starts no line and steers no terminal.
 void ph_text_make_plain(char *text, size_t len);
+
+// Length of the well-formed UTF-8 sequence at the front of `text` (RFC 3629 §4), 0: there is none.
+size_t ph_str_utf8_len(struct ph_str text);

@@ -74,6 +74,17 @@ static size_t domain_len(struct ph_str text, bool *out_literal)
     return label > 0 ? len : 0;
 }
 
+static bool is_utf8(struct ph_str text)
+{
+    size_t len = 1;
+
+    while (text.len > 0 && len > 0) {
+        len = ph_str_utf8_len(text);
+        text = ph_str_after(text, len);
+    }
+    return len > 0;
+}
+
 // The mailbox at the front of `text`; returns its length, 0: there is none.
 static size_t read_mailbox(struct ph_str text, struct ph_address *out)
 {
@@ -97,6 +108,9 @@ static size_t read_mailbox(struct ph_str text, struct ph_address *out)
     };
     for (size_t i = 0; i < out->text.len; i++) {
         out->utf8 |= (unsigned char)out->text.data[i] >= 0x80;
+    }
+    if (out->utf8 && !is_utf8(out->text)) {
+        return 0; // RFC 6531 §3.3
     }
     return out->text.len;
 }

@@ -121,6 +121,7 @@ static void found_bare(struct ph_body *body, struct ph_buf *out, char byte)
 {
     if (body->normalize) {
         end_line(body, out);
+        body->state = PH_BODY_BEHIND_BARE;
     } else {
         body->bare = true;
         put(body, out, &byte, 1);
@@ -218,6 +219,7 @@ static void take_special(struct ph_body *body, char byte, struct ph_buf *out)
 
     switch (body->state) {
     case PH_BODY_LINE_START:
+    case PH_BODY_BEHIND_BARE:
     case PH_BODY_IN_LINE:
         if (dots && body->state == PH_BODY_LINE_START && byte == '.') {
             body->state = PH_BODY_DOT;
@@ -259,7 +261,8 @@ void ph_body_feed(struct ph_body *body, struct ph_str *input, struct ph_buf *out
     while (input->len > 0 && !body->ended) {
         bool dot = body->mode == PH_BODY_DATA && body->state == PH_BODY_LINE_START &&
                    input->data[0] == '.';
-        bool in_text = body->state == PH_BODY_LINE_START || body->state == PH_BODY_IN_LINE;
+        bool in_text = body->state == PH_BODY_LINE_START || body->state == PH_BODY_IN_LINE ||
+                       body->state == PH_BODY_BEHIND_BARE;
         size_t run = in_text && !dot && body->header_over ? lines_run(body, *input) : 0;
 
         if (run > 0) {
@@ -290,7 +293,7 @@ void ph_body_finish(struct ph_body *body, struct ph_buf *out)
     if (body->state == PH_BODY_CR) {
         found_bare(body, out, '\r');
     }
-    if (body->state != PH_BODY_LINE_START) {
+    if (body->state != PH_BODY_LINE_START && body->state != PH_BODY_BEHIND_BARE) {
         end_line(body, out);
     }
 }

@@ -17,7 +17,8 @@ struct ph_body {
     enum ph_body_mode mode;
     bool normalize; // a bare CR or LF becomes CRLF; otherwise it makes the message `bare`
     enum {
-        PH_BODY_LINE_START, // behind CRLF, or at the beginning
+        PH_BODY_LINE_START,  // behind CRLF, or at the beginning
+        PH_BODY_BEHIND_BARE, // a line begins behind a bare CR or LF: a dot here is no end of DATA
         PH_BODY_IN_LINE,
         PH_BODY_CR,     // a CR has come, not yet taken
         PH_BODY_DOT,    // DATA: a dot at the start of a line

@@ -153,10 +153,12 @@ void ph_server_end(struct ph_server *server, const char *status, const char *tex
 enum ph_server_event ph_server_feed(struct ph_server *server, struct ph_str *input)
 {
     enum ph_server_event event = PH_SERVER_EVENT_MORE;
+    enum ph_server_state state;
     size_t before;
 
     do {
         before = input->len;
+        state = server->state;
         if (server->discard_owed) {
             server->discard_owed = false;
             return PH_SERVER_EVENT_DISCARD;
@@ -184,7 +186,8 @@ enum ph_server_event ph_server_feed(struct ph_server *server, struct ph_str *inp
             return PH_SERVER_EVENT_ENDED;
         }
     } while (event == PH_SERVER_EVENT_MORE &&
-             (input->len < before || server->state == PH_SERVER_ENDED || server->discard_owed));
+             (input->len < before || server->state != state || server->state == PH_SERVER_ENDED ||
+              server->discard_owed));
     return event;
 }
 
@@ -195,8 +198,8 @@ static enum ph_server_event take_line(struct ph_server *server, struct ph_str *i
     struct ph_str line;
 
     if (!ph_str_cut_line(input, &line)) {
-        if (input->len > PH_SERVER_LINE_BYTES_MAX) {
-            *input = ph_str_after(*input, input->len); // its end will come
+        if (input->len > PH_SERVER_LINE_BYTES_MAX + 1) { // 1: the CR may have come without its LF
+            *input = ph_str_after(*input, input->len);   // its end will come
             server->skipping_line = true;
         }
         return PH_SERVER_EVENT_MORE;

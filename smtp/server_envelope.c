@@ -46,13 +46,34 @@ void ph_server_reset_envelope(struct ph_server *server)
     ph_buf_clear(&server->content);
 }
 
-// xtext (RFC 3461 §4): printable ASCII without '=', '+' only before two hexadecimal digits.
+// The value of a capital hexadecimal digit; 16: it is none.
+static unsigned hexadecimal(char digit)
+{
+    unsigned value = 16;
+
+    if (digit >= '0' && digit <= '9') {
+        value = (unsigned)(digit - '0');
+    } else if (digit >= 'A' && digit <= 'F') {
+        value = (unsigned)(digit - 'A') + 10;
+    }
+    return value;
+}
+
+// xtext (RFC 3461 §4): printable ASCII without '=', '+' only before two hexadecimal digits. Control
+// characters are refused in either form: who decodes it may have a line made of them.
 static bool is_xtext(struct ph_str text)
 {
     bool good = text.len > 0;
 
-    for (size_t i = 0; i < text.len; i++) {
-        good &= text.data[i] > 0x20 && text.data[i] < 0x7f && text.data[i] != '=';
+    for (size_t i = 0; i < text.len && good; i++) {
+        good = text.data[i] > 0x20 && text.data[i] < 0x7f && text.data[i] != '=';
+        if (good && text.data[i] == '+') {
+            unsigned high = i + 2 < text.len ? hexadecimal(text.data[i + 1]) : 16;
+            unsigned low = high < 16 ? hexadecimal(text.data[i + 2]) : 16;
+
+            good = low < 16 && high >= 2 && (high != 7 || low != 15);
+            i += 2;
+        }
     }
     return good;
 }
@@ -108,7 +129,9 @@ static unsigned take_mail_parameter(struct ph_server *server, struct ph_str key,
         } else {
             refusal = 501;
         }
-    } else if (!(ph_str_eq_nocase(key, PH_STR("AUTH")) && is_xtext(value))) {
+    } else if (ph_str_eq_nocase(key, PH_STR("AUTH"))) {
+        refusal = is_xtext(value) ? 0 : 501; // RFC 4954 §5: not passed on, since we trust nobody's
+    } else {
         refusal = 555;
     }
     return refusal;

@@ -87,3 +87,32 @@ Test(str, what_peers_write_becomes_plain)
         cr_expect_str_eq(text, cases[i].out);
     }
 }
+
+Test(str, utf8_sequences)
+{
+    static const struct {
+        const char *text;
+        size_t len;
+    } rows[] = {
+        {"a", 1},
+        {"", 0},
+        {"\xc3\xa9x", 2},
+        {"\xe2\x82\xac", 3},
+        {"\xf0\x9f\x92\xa9", 4},
+        {"\xc3", 0}, // cut off
+        {"\xe2\x82", 0},
+        {"\xf0\x9f\x92", 0},
+        {"\xc0\x80", 0}, // longer than need be
+        {"\xe0\x80\x80", 0},
+        {"\xf0\x80\x80\x80", 0},
+        {"\xed\xa0\x80", 0},     // half of a surrogate pair
+        {"\xf4\x90\x80\x80", 0}, // beyond U+10FFFF
+        {"\x80", 0},
+        {"\xff", 0},
+        {"\xc3\x28", 0},
+    };
+
+    for (size_t i = 0; i < PH_ARRAY_LEN(rows); i++) {
+        cr_expect_eq(ph_str_utf8_len(ph_str_from(rows[i].text)), rows[i].len, "row %zu", i);
+    }
+}

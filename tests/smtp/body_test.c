@@ -77,6 +77,8 @@ Test(body, smuggling)
 Test(body, bare_line_ends_normalized)
 {
     expect_body("a\nb\rc\r\n.\r\n", PH_BODY_DATA, true, "a\r\nb\r\nc\r\n", true, false, 0);
+    expect_body("a\n.\r\nb\n..\r\n.\r\n", PH_BODY_DATA, true, "a\r\n.\r\nb\r\n..\r\n", true, false,
+                0);
     expect_body("a\r\n.\r\rb\r\n.\r\n", PH_BODY_DATA, true, "a\r\n\r\n\r\nb\r\n", true, false, 0);
     expect_body("a\r\nb", PH_BODY_BDAT, false, "a\r\nb\r\n", false, false, 0);
     expect_body(".a\r\n.\r\n", PH_BODY_BDAT, false, ".a\r\n.\r\n", false, false, 0);
