@@ -11,6 +11,7 @@
 #include "tests/sim/checkers.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/network.h"
+#include "tests/sim/scene.h"
 #include "tests/sim/sim.h"
 
 #define TURN_NS_MAX (PH_NS_PER_MS / 10)    // from being runnable to running
@@ -161,7 +162,8 @@ static void on_answer(struct sim_event *event)
         if (sim_fault(sim, SIM_dns_trouble, 150)) {
             op->status = sim_chance(&sim->random, 500) ? PH_RESOLVE_TIMEOUT : PH_RESOLVE_SERVFAIL;
             snprintf(op->detail, sizeof(op->detail), "no answer");
-        } else if (!ph_dns_local_answer(sim->dns, op)) {
+        } else if ((sim->scene->resolve == NULL || !sim->scene->resolve(sim, op)) &&
+                   !ph_dns_local_answer(sim->dns, op)) {
             op->status = PH_RESOLVE_NXDOMAIN;
         }
         sim_trace(sim, "answer", op->rrtype, op->status, op->rdata.len);
@@ -237,11 +239,15 @@ static void sim_work(struct ph_io *io, struct ph_work_op *op)
     send_on_errand(io, &op->op, op);
 }
 
-// There is no web in this world.
 static void sim_fetch(struct ph_io *io, struct ph_fetch_op *op)
 {
-    op->status = PH_FETCH_UNREACHABLE;
-    snprintf(op->detail, sizeof(op->detail), "no route to it");
+    struct sim *sim = ((struct sim_io *)io)->sim;
+
+    if (sim_fault(sim, SIM_dns_trouble, 150) || sim->scene->fetch == NULL ||
+        !sim->scene->fetch(sim, op)) {
+        op->status = PH_FETCH_UNREACHABLE;
+        snprintf(op->detail, sizeof(op->detail), "no route to it");
+    }
     send_on_errand(io, &op->op, NULL);
 }
 

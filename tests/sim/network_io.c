@@ -5,7 +5,8 @@
 
 #include "base/hash.h"
 #include "tests/sim/network_parts.h"
-#include "tests/sim/peer.h"
+#include "tests/sim/scene.h"
+#include "tests/sim/sim.h"
 
 #define CONNECT_TIMES_OUT_NS (130 * 1000 * PH_NS_PER_MS) // the kernel's own patience
 #define OP_NS_MAX (PH_NS_PER_MS / 2)
@@ -149,7 +150,7 @@ struct ph_socket *sim_net_connect(struct ph_io *io, struct ph_op *op, const stru
         s->connect_result = -ECONNREFUSED;
     } else if (sim_fault(sim, SIM_unreachable, 150)) {
         s->connect_result = sim_chance(&sim->random, 500) ? -EHOSTUNREACH : -ETIMEDOUT;
-    } else if (!sim_peers_listen(sim->peers, to)) {
+    } else if (!sim->scene->listens(sim, to)) {
         s->connect_result = -ECONNREFUSED;
     }
     if (s->connect_result == -ETIMEDOUT) {
@@ -171,7 +172,7 @@ static void on_connect(struct sim_event *event)
     s->connect_op = NULL;
     sim_trace(sim, "connect", s->conn->number, (uint64_t)-s->connect_result, 0);
     if (s->connect_result == 0) {
-        sim_peers_accept(sim->peers, s->conn, &s->conn->far);
+        sim->scene->accept(sim, s->conn, &s->conn->far);
     }
     sim_io_complete(io_of(s), op, s->connect_result);
 }

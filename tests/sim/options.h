@@ -46,6 +46,8 @@
     X(eager_client, "clients take a message for acknowledged when its last byte is sent")          \
     X(peer_twice, "peers take each message twice")
 
+struct sim_scene;
+
 enum sim_option {
 #define SIM_OPTION_ENUM(name, percent, text) SIM_##name,
     SIM_OPTIONS(SIM_OPTION_ENUM)
@@ -78,6 +80,7 @@ enum sim_end {
 
 struct sim_options {
     uint64_t seed;
+    const struct sim_scene *scene; // NULL: sim_history
     bool on[SIM_OPTION_COUNT];
     bool forced[SIM_OPTION_COUNT];  // on whatever the seed says
     bool dropped[SIM_OPTION_COUNT]; // off whatever the seed says

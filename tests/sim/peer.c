@@ -29,9 +29,11 @@ static unsigned provider_of(unsigned site)
     return site == 1 ? 0 : site;
 }
 
+static void converse(struct peer_link *link);
+
 static bool chance(struct peer_session *s, enum sim_option option, unsigned permille)
 {
-    return sim_fault(s->sim, option, permille);
+    return sim_fault(s->link.sim, option, permille);
 }
 
 struct sim_peers *sim_peers_create(struct sim *sim)
@@ -110,14 +112,14 @@ void sim_peers_connectors(struct ph_buf *out)
 
 static void choose_mood(struct peer_session *s)
 {
-    struct sim *sim = s->sim;
+    struct sim *sim = s->link.sim;
     bool good_only = sim->calm;
 
     s->certificate = PH_PKI_GOOD;
     s->offers_starttls = s->host->site != SIM_SITES - 1;
     s->pipelining = true;
     s->chunking = true;
-    s->reply_ns = chance(s, SIM_slow_peers, 300) ? 20 * 1000 * PH_NS_PER_MS : 5 * PH_NS_PER_MS;
+    s->link.reply_ns = chance(s, SIM_slow_peers, 300) ? 20 * 1000 * PH_NS_PER_MS : 5 * PH_NS_PER_MS;
     if (chance(s, SIM_lean_peers, 400)) {
         s->pipelining = sim_chance(&sim->random, 500);
         s->chunking = sim_chance(&sim->random, 500);
@@ -139,19 +141,16 @@ void sim_peers_accept(struct sim_peers *peers, struct sim_conn *conn, const stru
 {
     struct peer_session *s = ph_alloc(sizeof(*s));
 
-    s->sim = peers->sim;
-    s->conn = conn;
+    peer_link_init(&s->link, peers->sim, conn, converse);
     s->host = find(peers, at);
-    STAILQ_INIT(&s->replies);
     ph_buf_init(&s->content, CONTENT_BYTES_MAX);
     choose_mood(s);
-    sim_conn_accept(
-        conn, &(struct sim_far_end){.received = peer_received, .ended = peer_ended, .owner = s});
     if (chance(s, SIM_temporary, 40)) {
-        peer_say(s, "%s\r\n", sim_chance(&s->sim->random, 500) ? "421 4.3.2 not now" : "451 no");
-        peer_hang_up(s);
+        peer_say(&s->link, "%s\r\n",
+                 sim_chance(&s->link.sim->random, 500) ? "421 4.3.2 not now" : "451 no");
+        peer_hang_up(&s->link);
     } else {
-        peer_say(s, "220 %s ESMTP\r\n", s->host->name);
+        peer_say(&s->link, "220 %s ESMTP\r\n", s->host->name);
     }
 }
 
@@ -163,7 +162,7 @@ static void hold_to_policy(struct peer_session *s, enum demand demand, const cha
 
     if (s->injected) {
         broken = "behind bytes injected after STARTTLS";
-    } else if (demand >= DEMAND_TLS && !s->encrypted) {
+    } else if (demand >= DEMAND_TLS && !s->link.encrypted) {
         broken = "in the clear";
     } else if (demand >= DEMAND_CHAIN && s->certificate != PH_PKI_GOOD &&
                s->certificate != PH_PKI_WRONG_NAME) {
@@ -172,9 +171,10 @@ static void hold_to_policy(struct peer_session *s, enum demand demand, const cha
         broken = "to a certificate of another name";
     }
     if (broken != NULL) {
-        sim_fail(s->sim, "uncleared: %s came %s (kind %u%s) at %s, connection %u", what, broken,
-                 s->certificate, s->ssl != NULL && SSL_session_reused(s->ssl) ? ", resumed" : "",
-                 s->host->name, sim_conn_number(s->conn));
+        sim_fail(s->link.sim, "uncleared: %s came %s (kind %u%s) at %s, connection %u", what,
+                 broken, s->certificate,
+                 s->link.ssl != NULL && SSL_session_reused(s->link.ssl) ? ", resumed" : "",
+                 s->host->name, sim_conn_number(s->link.conn));
     }
 }
 
@@ -182,7 +182,7 @@ static void hold_to_policy(struct peer_session *s, enum demand demand, const cha
 static enum demand demand_for(struct peer_session *s, unsigned id, unsigned recipient)
 {
     return recipient < SIM_RECIPIENTS_MAX
-               ? demands[sim_ledger_message(s->sim, id)->recipients[recipient].site]
+               ? demands[sim_ledger_message(s->link.sim, id)->recipients[recipient].site]
                : demands[SIM_ORIGIN];
 }
 
@@ -198,7 +198,7 @@ static void reset_transaction(struct peer_session *s)
 // A notification: which recipients does it say have failed?
 static void take_notification(struct peer_session *s, unsigned id)
 {
-    struct sim_message *message = sim_ledger_message(s->sim, id);
+    struct sim_message *message = sim_ledger_message(s->link.sim, id);
     struct ph_str rest = ph_buf_str(&s->content);
     struct ph_str line;
     unsigned of;
@@ -220,7 +220,7 @@ static void take_notification(struct peer_session *s, unsigned id)
 // The whole content is here: byte for byte what the client sent, behind our own trace field?
 static bool content_is(struct peer_session *s, unsigned id)
 {
-    struct sim_message *message = sim_ledger_message(s->sim, id);
+    struct sim_message *message = sim_ledger_message(s->link.sim, id);
     struct ph_str content = ph_buf_str(&s->content);
     struct ph_buf expected = {0};
     bool same = message != NULL;
@@ -238,18 +238,18 @@ static bool content_is(struct peer_session *s, unsigned id)
 static unsigned accept_all(struct peer_session *s)
 {
     unsigned first = 0;
-    unsigned rounds = s->sim->options.plant == SIM_PLANT_peer_twice ? 2 : 1;
+    unsigned rounds = s->link.sim->options.plant == SIM_PLANT_peer_twice ? 2 : 1;
 
     for (unsigned round = 0; round < rounds; round++) {
         for (unsigned i = 0; i < s->recipient_count; i++) {
             unsigned id = s->recipients[i].id;
             unsigned recipient = s->recipients[i].recipient;
-            unsigned number = sim_ledger_accept(s->sim, id, recipient);
+            unsigned number = sim_ledger_accept(s->link.sim, id, recipient);
 
             if (recipient == SIM_RECIPIENTS_MAX) {
                 take_notification(s, id);
             } else if (!content_is(s, id)) {
-                sim_fail(s->sim, "message %u came to %s with other bytes than were sent", id,
+                sim_fail(s->link.sim, "message %u came to %s with other bytes than were sent", id,
                          s->host->name);
             }
             first = first == 0 ? number : first;
@@ -262,7 +262,7 @@ static void refuse_all(struct peer_session *s)
 {
     for (unsigned i = 0; i < s->recipient_count; i++) {
         if (s->recipients[i].recipient < SIM_RECIPIENTS_MAX) {
-            sim_ledger_message(s->sim, s->recipients[i].id)
+            sim_ledger_message(s->link.sim, s->recipients[i].id)
                 ->recipients[s->recipients[i].recipient]
                 .refused = true;
         }
@@ -271,7 +271,7 @@ static void refuse_all(struct peer_session *s)
 
 static void message_over(struct peer_session *s)
 {
-    struct sim_random *random = &s->sim->random;
+    struct sim_random *random = &s->link.sim->random;
     bool to_origin = s->host->site == SIM_ORIGIN;
 
     for (unsigned i = 0; i < s->recipient_count; i++) {
@@ -285,19 +285,19 @@ static void message_over(struct peer_session *s)
         if (taken) {
             (void)accept_all(s);
         }
-        peer_break(s);
+        peer_break(&s->link);
     } else if (chance(s, SIM_temporary, 60)) {
-        peer_say(s, "451 4.3.0 later\r\n");
+        peer_say(&s->link, "451 4.3.0 later\r\n");
     } else if (!to_origin && chance(s, SIM_permanent, 25)) {
         refuse_all(s);
-        peer_say(s, "554 5.6.0 never\r\n");
+        peer_say(&s->link, "554 5.6.0 never\r\n");
     } else if (chance(s, SIM_shutting_down, 25)) {
-        peer_say(s, "421 4.3.2 going down\r\n");
-        peer_hang_up(s);
+        peer_say(&s->link, "421 4.3.2 going down\r\n");
+        peer_hang_up(&s->link);
     } else {
         unsigned first = accept_all(s);
 
-        peer_say(s, "250 2.0.0 taken=%u+%u\r\n", first, s->recipient_count);
+        peer_say(&s->link, "250 2.0.0 taken=%u+%u\r\n", first, s->recipient_count);
     }
     reset_transaction(s);
 }
@@ -307,14 +307,14 @@ static void take_mail(struct peer_session *s, struct ph_str line)
     hold_to_policy(s, s->host->site == 0 ? DEMAND_NOTHING : demands[s->host->site], "MAIL");
     reset_transaction(s); // RFC 5321 §4.1.1.2: whatever is answered
     if (s->messages >= s->hangs_up_after || chance(s, SIM_shutting_down, 15)) {
-        peer_say(s, "421 4.7.0 that is enough\r\n");
-        peer_hang_up(s);
+        peer_say(&s->link, "421 4.7.0 that is enough\r\n");
+        peer_hang_up(&s->link);
     } else if (chance(s, SIM_temporary, 30)) {
-        peer_say(s, "450 4.2.0 not now\r\n");
+        peer_say(&s->link, "450 4.2.0 not now\r\n");
     } else {
         s->mail = true;
         s->null_sender = ph_str_find(line, PH_STR("<>")) >= 0;
-        peer_say(s, "250 2.1.0 ok\r\n");
+        peer_say(&s->link, "250 2.1.0 ok\r\n");
     }
 }
 
@@ -329,25 +329,25 @@ static void take_rcpt(struct peer_session *s, struct ph_str line)
                                                    recipient < SIM_RECIPIENTS_MAX;
 
     if (!s->mail) {
-        peer_say(s, "503 5.5.1 MAIL first\r\n");
+        peer_say(&s->link, "503 5.5.1 MAIL first\r\n");
         return;
     }
-    if (!known || sim_ledger_message(s->sim, id) == NULL) {
-        sim_fail(s->sim, "a recipient that nobody wrote to: %.*s", PH_STR_ARG(line));
+    if (!known || sim_ledger_message(s->link.sim, id) == NULL) {
+        sim_fail(s->link.sim, "a recipient that nobody wrote to: %.*s", PH_STR_ARG(line));
         return;
     }
     hold_to_policy(s, demand_for(s, id, recipient), "RCPT");
     if (recipient < SIM_RECIPIENTS_MAX &&
         (address.data[0] == 'r' || chance(s, SIM_permanent, 15))) {
-        sim_ledger_message(s->sim, id)->recipients[recipient].refused = true;
-        peer_say(s, "550 5.1.1 nobody of that name\r\n");
+        sim_ledger_message(s->link.sim, id)->recipients[recipient].refused = true;
+        peer_say(&s->link, "550 5.1.1 nobody of that name\r\n");
     } else if (chance(s, SIM_temporary, 40)) {
-        peer_say(s, "450 4.2.1 busy\r\n");
+        peer_say(&s->link, "450 4.2.1 busy\r\n");
     } else {
         PH_CHECK(s->recipient_count < SIM_TRANSACTION_RECIPIENTS_MAX);
         s->recipients[s->recipient_count].id = id;
         s->recipients[s->recipient_count++].recipient = recipient;
-        peer_say(s, "250 2.1.5 ok\r\n");
+        peer_say(&s->link, "250 2.1.5 ok\r\n");
     }
 }
 
@@ -358,7 +358,7 @@ static void take_bdat(struct peer_session *s, struct ph_str line)
     s->bdat_bad = !s->mail || s->recipient_count == 0;
     s->in_bdat = true;
     if (!s->chunking) {
-        sim_fail(s->sim, "BDAT to a peer without CHUNKING");
+        sim_fail(s->link.sim, "BDAT to a peer without CHUNKING");
     }
 }
 
@@ -366,30 +366,32 @@ static void take_ehlo(struct peer_session *s)
 {
     reset_transaction(s);
     if (chance(s, SIM_temporary, 20)) {
-        peer_say(s, "421 4.3.2 not now\r\n");
-        peer_hang_up(s);
+        peer_say(&s->link, "421 4.3.2 not now\r\n");
+        peer_hang_up(&s->link);
         return;
     }
-    peer_say(s, "250-%s\r\n%s%s%s250-8BITMIME\r\n250-DSN\r\n250 ENHANCEDSTATUSCODES\r\n",
+    peer_say(&s->link, "250-%s\r\n%s%s%s250-8BITMIME\r\n250-DSN\r\n250 ENHANCEDSTATUSCODES\r\n",
              s->host->name, s->pipelining ? "250-PIPELINING\r\n" : "",
              s->chunking ? "250-CHUNKING\r\n" : "",
-             s->offers_starttls && s->ssl == NULL ? "250-STARTTLS\r\n" : "");
+             s->offers_starttls && s->link.ssl == NULL ? "250-STARTTLS\r\n" : "");
 }
 
 static void take_starttls(struct peer_session *s)
 {
-    if (s->ssl != NULL || !s->offers_starttls) {
-        peer_say(s, "502 5.5.1 no\r\n");
+    if (s->link.ssl != NULL || !s->offers_starttls) {
+        peer_say(&s->link, "502 5.5.1 no\r\n");
     } else if (chance(s, SIM_tls_trouble, 60)) {
-        peer_say(s, "454 4.7.0 not now\r\n");
+        peer_say(&s->link, "454 4.7.0 not now\r\n");
     } else if (chance(s, SIM_tls_trouble, 60)) {
-        peer_say(s, "220 2.0.0 go on\r\n");
-        peer_hang_up(s);
+        peer_say(&s->link, "220 2.0.0 go on\r\n");
+        peer_hang_up(&s->link);
     } else {
         // Somebody between the two puts a reply behind it, in the clear.
         s->injected = chance(s, SIM_injection, 100);
-        peer_say(s, "220 2.0.0 go on\r\n%s", s->injected ? "250 2.0.0 injected\r\n" : "");
-        peer_begin_tls(s);
+        peer_say(&s->link, "220 2.0.0 go on\r\n%s", s->injected ? "250 2.0.0 injected\r\n" : "");
+        peer_begin_tls(&s->link,
+                       sim_certificates_context(s->host->site, s->host->number, s->certificate));
+        s->mail = false;
     }
 }
 
@@ -400,7 +402,7 @@ static void take_command(struct peer_session *s, struct ph_str line)
     } else if (ph_str_starts_nocase(line, PH_STR("HELO ")) ||
                ph_str_starts_nocase(line, PH_STR("RSET"))) {
         reset_transaction(s);
-        peer_say(s, "250 2.0.0 ok\r\n");
+        peer_say(&s->link, "250 2.0.0 ok\r\n");
     } else if (ph_str_starts_nocase(line, PH_STR("STARTTLS"))) {
         take_starttls(s);
     } else if (ph_str_starts_nocase(line, PH_STR("MAIL FROM:"))) {
@@ -409,23 +411,24 @@ static void take_command(struct peer_session *s, struct ph_str line)
         take_rcpt(s, line);
     } else if (ph_str_starts_nocase(line, PH_STR("DATA"))) {
         s->in_data = s->mail && s->recipient_count > 0 && !chance(s, SIM_temporary, 20);
-        peer_say(s, s->in_data               ? "354 go on\r\n"
-                    : s->recipient_count > 0 ? "451 4.3.0 not now\r\n"
-                                             : "503 5.5.1 no valid recipients\r\n");
+        peer_say(&s->link, s->in_data               ? "354 go on\r\n"
+                           : s->recipient_count > 0 ? "451 4.3.0 not now\r\n"
+                                                    : "503 5.5.1 no valid recipients\r\n");
     } else if (ph_str_starts_nocase(line, PH_STR("BDAT "))) {
         take_bdat(s, line);
     } else if (ph_str_starts_nocase(line, PH_STR("QUIT"))) {
-        peer_say(s, "221 2.0.0 goodbye\r\n");
-        peer_hang_up(s);
+        peer_say(&s->link, "221 2.0.0 goodbye\r\n");
+        peer_hang_up(&s->link);
     } else {
-        sim_fail(s->sim, "not a command: %.*s", (int)(line.len < 80 ? line.len : 80), line.data);
+        sim_fail(s->link.sim, "not a command: %.*s", (int)(line.len < 80 ? line.len : 80),
+                 line.data);
     }
 }
 
 // The lines of DATA that have come. False: the end isn't among them.
 static bool take_data(struct peer_session *s)
 {
-    struct ph_str rest = ph_buf_str(&s->in);
+    struct ph_str rest = ph_buf_str(&s->link.in);
     struct ph_str line;
     size_t before = rest.len;
     bool over = false;
@@ -437,7 +440,7 @@ static bool take_data(struct peer_session *s)
             ph_buf_append(&s->content, PH_STR("\r\n"));
         }
     }
-    ph_buf_consume(&s->in, before - rest.len);
+    ph_buf_consume(&s->link.in, before - rest.len);
     if (over) {
         s->in_data = false;
         message_over(s);
@@ -447,7 +450,7 @@ static bool take_data(struct peer_session *s)
 
 static bool take_chunk(struct peer_session *s)
 {
-    struct ph_str part = ph_str_first(ph_buf_str(&s->in), (size_t)s->bdat_left);
+    struct ph_str part = ph_str_first(ph_buf_str(&s->link.in), (size_t)s->bdat_left);
 
     if (part.len == 0 && s->bdat_left > 0) {
         return false;
@@ -456,24 +459,24 @@ static bool take_chunk(struct peer_session *s)
         ph_buf_append(&s->content, part);
     }
     s->bdat_left -= part.len;
-    ph_buf_consume(&s->in, part.len);
+    ph_buf_consume(&s->link.in, part.len);
     if (s->bdat_left > 0) {
         return false;
     }
     s->in_bdat = false;
     if (s->bdat_bad) {
-        peer_say(s, "503 5.5.1 no valid recipients\r\n");
+        peer_say(&s->link, "503 5.5.1 no valid recipients\r\n");
     } else if (s->bdat_last) {
         message_over(s);
     } else {
-        peer_say(s, "250 2.0.0 more\r\n");
+        peer_say(&s->link, "250 2.0.0 more\r\n");
     }
     return true;
 }
 
 static bool take_line(struct peer_session *s)
 {
-    struct ph_str rest = ph_buf_str(&s->in);
+    struct ph_str rest = ph_buf_str(&s->link.in);
     struct ph_str line;
     size_t before = rest.len;
     char copy[1024];
@@ -483,16 +486,17 @@ static bool take_line(struct peer_session *s)
     }
     line.len = ph_str_copy(copy, sizeof(copy), line);
     line.data = copy;
-    ph_buf_consume(&s->in, before - rest.len);
+    ph_buf_consume(&s->link.in, before - rest.len);
     take_command(s, line);
     return true;
 }
 
-void peer_converse(struct peer_session *s)
+static void converse(struct peer_link *link)
 {
+    struct peer_session *s = PH_CONTAINER_OF(link, struct peer_session, link);
     bool more = true;
 
-    while (more && !s->over && !s->ending && !s->handshaking) {
+    while (more && !s->link.over && !s->link.ending && !s->link.handshaking) {
         if (s->in_data) {
             more = take_data(s);
         } else if (s->in_bdat) {

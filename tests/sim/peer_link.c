@@ -2,7 +2,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-#include "tests/sim/peer_parts.h"
+#include "tests/sim/peer_link.h"
 
 #include <openssl/err.h>
 
@@ -19,61 +19,61 @@ static void tell_time(const SSL *ssl, struct timeval *out)
 
 // --- out ---
 
-static void pass_on(struct peer_session *s)
+static void pass_on(struct peer_link *link)
 {
     const uint8_t *bytes;
     size_t len;
 
-    if (s->ssl != NULL && BIO_mem_contents(s->to_engine, &bytes, &len) && len > 0) {
-        sim_conn_send(s->conn, (struct ph_str){.data = (const char *)bytes, .len = len});
-        BIO_reset(s->to_engine);
+    if (link->ssl != NULL && BIO_mem_contents(link->to_engine, &bytes, &len) && len > 0) {
+        sim_conn_send(link->conn, (struct ph_str){.data = (const char *)bytes, .len = len});
+        BIO_reset(link->to_engine);
     }
 }
 
 static void say_now(struct sim_event *event)
 {
-    struct pending_reply *reply = event->owner;
-    struct peer_session *s = reply->session;
+    struct peer_reply *reply = event->owner;
+    struct peer_link *link = reply->link;
 
-    STAILQ_REMOVE_HEAD(&s->replies, link);
-    if (!s->over && reply->text.len > 0) {
+    STAILQ_REMOVE_HEAD(&link->replies, entry);
+    if (!link->over && reply->text.len > 0) {
         // The reply to STARTTLS itself is still in the clear.
-        if (s->ssl != NULL && !s->handshaking) {
-            SSL_write(s->ssl, reply->text.data, (int)reply->text.len);
-            pass_on(s);
+        if (link->ssl != NULL && !link->handshaking) {
+            SSL_write(link->ssl, reply->text.data, (int)reply->text.len);
+            pass_on(link);
         } else {
-            sim_conn_send(s->conn, ph_buf_str(&reply->text));
+            sim_conn_send(link->conn, ph_buf_str(&reply->text));
         }
     }
-    if (!s->over && reply->resets) {
-        s->over = true;
-        sim_conn_reset(s->conn);
-    } else if (!s->over && reply->closes) {
-        s->over = true;
-        sim_conn_finish(s->conn);
+    if (!link->over && reply->resets) {
+        link->over = true;
+        sim_conn_reset(link->conn);
+    } else if (!link->over && reply->closes) {
+        link->over = true;
+        sim_conn_finish(link->conn);
     }
     ph_buf_deinit(&reply->text);
     free(reply);
 }
 
-static struct pending_reply *queue_reply(struct peer_session *s)
+static struct peer_reply *queue_reply(struct peer_link *link)
 {
-    struct pending_reply *reply = ph_alloc(sizeof(*reply));
-    struct sim *sim = s->sim;
-    uint64_t at_ns = sim->clock.now_ns + sim_between(&sim->random, 1000, 1000 + s->reply_ns);
+    struct peer_reply *reply = ph_alloc(sizeof(*reply));
+    struct sim *sim = link->sim;
+    uint64_t at_ns = sim->clock.now_ns + sim_between(&sim->random, 1000, 1000 + link->reply_ns);
 
-    reply->session = s;
-    at_ns = at_ns > s->last_reply_ns ? at_ns : s->last_reply_ns + 1;
-    s->last_reply_ns = at_ns;
+    reply->link = link;
+    at_ns = at_ns > link->last_reply_ns ? at_ns : link->last_reply_ns + 1;
+    link->last_reply_ns = at_ns;
     sim_event_init(&reply->event, say_now, reply);
     sim_at(&sim->clock, &reply->event, at_ns);
-    STAILQ_INSERT_TAIL(&s->replies, reply, link);
+    STAILQ_INSERT_TAIL(&link->replies, reply, entry);
     return reply;
 }
 
-void peer_say(struct peer_session *s, const char *format, ...)
+void peer_say(struct peer_link *link, const char *format, ...)
 {
-    struct pending_reply *reply = queue_reply(s);
+    struct peer_reply *reply = queue_reply(link);
     char text[512];
     va_list arguments;
 
@@ -83,107 +83,120 @@ void peer_say(struct peer_session *s, const char *format, ...)
     ph_buf_append(&reply->text, ph_str_from(text));
 }
 
-void peer_hang_up(struct peer_session *s)
+void peer_say_bytes(struct peer_link *link, struct ph_str bytes)
 {
-    struct pending_reply *reply = queue_reply(s);
-
-    s->ending = true;
-    reply->closes = true;
-    reply->resets = sim_chance(&s->sim->random, 300);
+    ph_buf_append(&queue_reply(link)->text, bytes);
 }
 
-void peer_break(struct peer_session *s)
+void peer_hang_up(struct peer_link *link)
 {
-    s->over = true;
-    if (sim_chance(&s->sim->random, 500)) {
-        sim_conn_reset(s->conn);
+    struct peer_reply *reply = queue_reply(link);
+
+    link->ending = true;
+    reply->closes = true;
+    reply->resets = !link->gentle && sim_chance(&link->sim->random, 300);
+}
+
+void peer_break(struct peer_link *link)
+{
+    link->over = true;
+    if (!link->gentle && sim_chance(&link->sim->random, 500)) {
+        sim_conn_reset(link->conn);
     } else {
-        sim_conn_finish(s->conn);
+        sim_conn_finish(link->conn);
     }
 }
 
 // --- in ---
 
-void peer_begin_tls(struct peer_session *s)
+void peer_begin_tls(struct peer_link *link, SSL_CTX *context)
 {
-    SSL_CTX *context = sim_certificates_context(s->host->site, s->host->number, s->certificate);
-
-    clock_of = s->sim;
+    clock_of = link->sim;
     SSL_CTX_set_current_time_cb(context, tell_time);
-    s->ssl = SSL_new(context);
-    s->from_engine = BIO_new(BIO_s_mem());
-    s->to_engine = BIO_new(BIO_s_mem());
-    PH_CHECK(s->ssl != NULL && s->from_engine != NULL && s->to_engine != NULL);
-    SSL_set_bio(s->ssl, s->from_engine, s->to_engine);
-    SSL_set_accept_state(s->ssl);
-    s->handshaking = true;
-    ph_buf_clear(&s->in);
-    s->mail = false;
+    link->ssl = SSL_new(context);
+    link->from_engine = BIO_new(BIO_s_mem());
+    link->to_engine = BIO_new(BIO_s_mem());
+    PH_CHECK(link->ssl != NULL && link->from_engine != NULL && link->to_engine != NULL);
+    SSL_set_bio(link->ssl, link->from_engine, link->to_engine);
+    SSL_set_accept_state(link->ssl);
+    link->handshaking = true;
+    ph_buf_clear(&link->in);
 }
 
-static bool go_on_with_handshake(struct peer_session *s)
+static bool go_on_with_handshake(struct peer_link *link)
 {
-    int result = SSL_do_handshake(s->ssl);
+    int result = SSL_do_handshake(link->ssl);
 
     if (result == 1) {
-        s->handshaking = false;
-        s->encrypted = true;
-    } else if (SSL_get_error(s->ssl, result) != SSL_ERROR_WANT_READ) {
+        link->handshaking = false;
+        link->encrypted = true;
+    } else if (SSL_get_error(link->ssl, result) != SSL_ERROR_WANT_READ) {
         ERR_clear_error();
-        pass_on(s);
-        peer_break(s);
+        pass_on(link);
+        peer_break(link);
         return false;
     }
-    pass_on(s);
-    return !s->handshaking;
+    pass_on(link);
+    return !link->handshaking;
 }
 
-static void take_tls(struct peer_session *s, struct ph_str bytes)
+static void take_tls(struct peer_link *link, struct ph_str bytes)
 {
     char plain[4096];
     int got;
 
-    BIO_write(s->from_engine, bytes.data, (int)bytes.len);
-    if (s->handshaking && !go_on_with_handshake(s)) {
+    BIO_write(link->from_engine, bytes.data, (int)bytes.len);
+    if (link->handshaking && !go_on_with_handshake(link)) {
         return;
     }
-    while ((got = SSL_read(s->ssl, plain, sizeof(plain))) > 0) {
-        ph_buf_append_bytes(&s->in, plain, (size_t)got);
+    while ((got = SSL_read(link->ssl, plain, sizeof(plain))) > 0) {
+        ph_buf_append_bytes(&link->in, plain, (size_t)got);
     }
-    got = SSL_get_error(s->ssl, got);
-    pass_on(s);
-    if (got != SSL_ERROR_WANT_READ && !s->over) {
+    got = SSL_get_error(link->ssl, got);
+    pass_on(link);
+    if (got != SSL_ERROR_WANT_READ && !link->over) {
         ERR_clear_error();
-        peer_converse(s);
-        if (!s->over) {
-            peer_break(s);
+        link->converse(link);
+        if (!link->over) {
+            peer_break(link);
         }
     }
 }
 
-void peer_received(void *owner, struct ph_str bytes)
+static void received(void *owner, struct ph_str bytes)
 {
-    struct peer_session *s = owner;
+    struct peer_link *link = owner;
 
-    if (s->over) {
+    if (link->over) {
         return;
     }
-    if (s->ssl != NULL) {
-        take_tls(s, bytes);
+    if (link->ssl != NULL) {
+        take_tls(link, bytes);
     } else {
-        ph_buf_append(&s->in, bytes);
+        ph_buf_append(&link->in, bytes);
     }
-    if (!s->over && !s->handshaking) {
-        peer_converse(s);
+    if (!link->over && !link->handshaking) {
+        link->converse(link);
     }
 }
 
-void peer_ended(void *owner, bool reset)
+static void ended(void *owner, bool reset)
 {
-    struct peer_session *s = owner;
+    struct peer_link *link = owner;
 
-    if (!s->over && !reset) {
-        sim_conn_finish(s->conn);
+    if (!link->over && !reset) {
+        sim_conn_finish(link->conn);
     }
-    s->over = true;
+    link->over = true;
+}
+
+void peer_link_init(struct peer_link *link, struct sim *sim, struct sim_conn *conn,
+                    void (*converse)(struct peer_link *link))
+{
+    link->sim = sim;
+    link->conn = conn;
+    link->converse = converse;
+    STAILQ_INIT(&link->replies);
+    sim_conn_accept(conn,
+                    &(struct sim_far_end){.received = received, .ended = ended, .owner = link});
 }

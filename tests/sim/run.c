@@ -6,18 +6,14 @@
 #include <string.h>
 
 #include "base/hash.h"
-#include "config/load.h"
 #include "dns/local.h"
 #include "engine/engine.h"
 #include "engine/worker.h"
-#include "tests/sim/checkers.h"
-#include "tests/sim/client.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/network.h"
-#include "tests/sim/peer.h"
+#include "tests/sim/scene.h"
 #include "tests/sim/sim.h"
 
-#define SIM_EPOCH_MS INT64_C(1795000000000) // the wall clock at the beginning: 2026-11-18
 #define SIM_MINUTE_NS (60 * 1000 * PH_NS_PER_MS)
 #define SIM_CHAOS_MIN_NS (5 * SIM_MINUTE_NS)
 #define SIM_CHAOS_MAX_NS (6 * 60 * SIM_MINUTE_NS) // by then clients should have had enough
@@ -65,51 +61,7 @@ bool sim_fault(struct sim *sim, enum sim_option option, unsigned permille)
     return sim->options.on[option] && !sim->calm && sim_chance(&sim->random, permille);
 }
 
-// --- configuration ---
-
-static bool read_file(void *owner, const char *path, struct ph_buf *out, unsigned *out_mode,
-                      struct ph_buf *error)
-{
-    (void)owner;
-    *out_mode = 0600;
-    if (strcmp(path, "/root.pem") == 0) {
-        return ph_buf_append(out, sim_certificates_root());
-    }
-    if (strcmp(path, "/crl.pem") == 0) {
-        return ph_buf_append(out, sim_certificates_crl());
-    }
-    ph_buf_printf(error, "no such file");
-    return false;
-}
-
-static struct ph_config *make_config(struct sim *sim)
-{
-    struct ph_config_files files = {.read = read_file};
-    struct ph_buf text = {0};
-    struct ph_buf errors = {0};
-    struct ph_buf warnings = {0};
-    struct ph_config *config;
-
-    ph_buf_printf(&text,
-                  "Hostname = \"out.example\"\nSpoolDir = \"/var/spool\"\n"
-                  "ReceiveConnector \"in\" { Bindings = {\"127.0.0.1:%u\"}\n"
-                  "RemoteIPRanges = {\"127.0.0.0/8\"} }\n"
-                  "Resolver { AllowedDestinations = {\"198.51.100.0/24\"} }\n"
-                  "Queue { MessageRetryInterval = %um }\n",
-                  SIM_INGEST_PORT, 5 + sim->reloads_done % 3);
-    sim_peers_connectors(&text);
-    config = ph_config_parse_text("sim.conf", ph_buf_str(&text), &files, &errors, &warnings);
-    if (config == NULL) {
-        fprintf(stderr, "the simulator's configuration: %.*s\n", PH_STR_ARG(ph_buf_str(&errors)));
-    }
-    PH_CHECK(config != NULL);
-    ph_buf_deinit(&text);
-    ph_buf_deinit(&errors);
-    ph_buf_deinit(&warnings);
-    return config;
-}
-
-static struct ph_dns_local *make_zone(void)
+static struct ph_dns_local *make_zone(struct sim *sim)
 {
     struct ph_dns_local *dns = ph_dns_local_create();
     struct ph_buf zone = {0};
@@ -117,7 +69,7 @@ static struct ph_dns_local *make_zone(void)
     struct ph_str rest;
     struct ph_str line;
 
-    sim_peers_zone(&zone);
+    sim->scene->zone(sim, &zone);
     rest = ph_buf_str(&zone);
     while (ph_str_cut_line(&rest, &line)) {
         PH_CHECK(ph_dns_local_add(dns, line, &error));
@@ -131,8 +83,10 @@ static struct ph_dns_local *make_zone(void)
 
 static void on_log(void *owner, uint16_t worker, struct ph_str lines)
 {
+    struct sim *sim = owner;
+
     (void)worker;
-    sim_check_log(owner, lines);
+    sim->scene->log(sim, lines);
 }
 
 static void on_listening(void *owner, struct ph_str connector, const struct ph_endpoint *at)
@@ -185,7 +139,7 @@ static void start(struct sim *sim)
         sim->workers[i] = sim_io_create(sim, i);
         ios[i] = &sim->workers[i]->io;
     }
-    sim->config = make_config(sim);
+    sim->config = sim->scene->configure(sim);
     sim_trace(sim, "start", sim->life, sim->worker_count, 0);
     good =
         ph_engine_create(&(struct ph_engine_options){.config = sim->config,
@@ -272,14 +226,14 @@ static void maybe_reload(struct sim *sim)
         struct ph_config *config;
 
         sim->reloads_done++;
-        config = make_config(sim);
+        config = sim->scene->configure(sim);
         sim_trace(sim, "reload", sim->reloads_done, 0, 0);
         ph_engine_reload(sim->engine_now, config);
         ph_config_release(config);
     }
 }
 
-static uint64_t queued(struct sim *sim)
+uint64_t sim_queued(struct sim *sim)
 {
     uint64_t sum = 0;
 
@@ -301,9 +255,9 @@ static void live_through_faults(struct sim *sim)
         maybe_reload(sim);
         maybe_jump(sim);
         over = sim->clock.now_ns >= SIM_CHAOS_MAX_NS ||
-               (sim_clients_done(sim->clients) && sim->crash_at_event == 0 &&
+               (sim->scene->enough(sim) && sim->crash_at_event == 0 &&
                 sim->clock.now_ns >= SIM_CHAOS_MIN_NS) ||
-               (sim_clients_done(sim->clients) && queued(sim) == 0);
+               (sim->scene->enough(sim) && sim_queued(sim) == 0);
     }
 }
 
@@ -337,37 +291,38 @@ static void drain(struct sim *sim)
     uint64_t until_ns = sim->clock.now_ns + SIM_DRAIN_NS_MAX;
 
     sim->calm = true;
-    sim_trace(sim, "calm", queued(sim), sim->ledger.acked, 0);
+    sim_trace(sim, "calm", sim_queued(sim), sim->ledger.acked, 0);
     if (disk_fails(sim)) {
         // A log that was given up takes mail again after a restart: whoever mended the disk does
         // it.
         stop_in_order(sim);
         start(sim);
     }
-    while (queued(sim) > 0 || !sim_clients_done(sim->clients)) {
+    while (!sim->scene->drained(sim)) {
         let_pass(sim, SIM_LOOK_NS);
         if (sim->clock.now_ns > until_ns) {
             sim_fail(sim, "stalled: %llu recipients are still queued long after all faults",
-                     (unsigned long long)queued(sim));
+                     (unsigned long long)sim_queued(sim));
             return;
         }
     }
 }
 
-// An orderly end, and one more start: nothing is owed any more.
+// An orderly end, and one more start: the same is owed.
 static void stop_and_look(struct sim *sim)
 {
     stop_in_order(sim);
     start(sim);
-    if (queued(sim) > 0) {
-        sim_fail(sim, "risen again: %llu recipients after an orderly end with none",
-                 (unsigned long long)queued(sim));
+    if (!sim->scene->owed(sim, sim_queued(sim))) {
+        sim_fail(sim, "risen again or lost: %llu recipients after an orderly end",
+                 (unsigned long long)sim_queued(sim));
     }
 }
 
 static void prepare(struct sim *sim, const struct sim_options *options)
 {
     sim->options = *options;
+    sim->scene = options->scene != NULL ? options->scene : &sim_history;
     sim_random_init(&sim->random, options->seed);
     sim_random_init(&sim->engine, ~options->seed);
     sim->trace_hash = options->seed;
@@ -375,13 +330,10 @@ static void prepare(struct sim *sim, const struct sim_options *options)
     sim->clock.now_ns = 1000 * PH_NS_PER_MS;
     sim_event_init(&sim->pass, nothing, NULL);
     sim->wall_offset_ms = SIM_EPOCH_MS;
-    sim_ledger_init(&sim->ledger);
     sim->disk = sim_disk_create(sim);
-    sim_disk_place(sim->disk, "/crl.pem", sim_certificates_crl());
     sim->network = sim_network_create(sim);
-    sim->dns = make_zone();
-    sim->peers = sim_peers_create(sim);
-    sim->clients = sim_clients_create(sim);
+    sim->scene->prepare(sim);
+    sim->dns = make_zone(sim);
 }
 
 static void live(struct sim *sim)
@@ -403,7 +355,7 @@ static void live(struct sim *sim)
     start(sim);
     live_through_faults(sim);
     drain(sim);
-    sim_check_end(sim);
+    sim->scene->check(sim);
     stop_and_look(sim);
 }
 

@@ -19,11 +19,14 @@
 #define SIM_INGEST_PORT 2525
 #define SIM_FAILURE_BYTES_MAX 512
 #define SIM_REPORT_ENDS_MAX 32
+#define SIM_EPOCH_MS INT64_C(1795000000000) // the wall clock at the beginning: 2026-11-18
 
 struct sim_disk;
 struct sim_network;
 struct sim_clients;
 struct sim_peers;
+struct sim_scene;
+struct sim_stage;
 struct ph_engine;
 struct ph_dns_local;
 struct ph_config;
@@ -60,6 +63,7 @@ struct sim_io {
 
 struct sim {
     struct sim_options options;
+    const struct sim_scene *scene;
     struct sim_random random; // of the world
     struct sim_random engine; // what the engine is given
     struct sim_clock clock;
@@ -72,9 +76,10 @@ struct sim {
 
     struct sim_disk *disk;
     struct sim_network *network;
-    struct sim_ledger ledger;
+    struct sim_ledger ledger; // history.c's, as the two below
     struct sim_clients *clients;
     struct sim_peers *peers;
+    struct sim_stage *stage; // table.c's
     struct ph_dns_local *dns;
 
     // The process.
@@ -106,6 +111,8 @@ void sim_fail(struct sim *sim, const char *format, ...) PH_PRINTF(2, 3);
 // A step of the history: into its hash, and onto the screen with --trace.
 void sim_trace(struct sim *sim, const char *what, uint64_t a, uint64_t b, uint64_t c);
 void sim_trace_text(struct sim *sim, const char *what, struct ph_str text);
+// Recipients that wait or are under way.
+uint64_t sim_queued(struct sim *sim);
 // With the option on, and faults not over yet.
 bool sim_fault(struct sim *sim, enum sim_option option, unsigned permille);
 
