@@ -1,5 +1,4 @@
-// The gate against rows of Exchange's truth table, and against an oracle of its own over random
-// policies and facts.
+// The gate against rows of Exchange's truth table. (gate_oracle_test.c: random policies and facts.)
 #include "tls/gate.h"
 
 #include <criterion/criterion.h>
@@ -263,78 +262,6 @@ Test(gate, a_verdict_past_its_dates_clears_nothing)
     cr_assert_eq(judge(&policy, &f, PH_CLEARANCE_ENVELOPE, NULL), PH_REASON_CERT_EXPIRED);
     f.verdict.valid_until_s++;
     cr_assert_eq(judge(&policy, &f, PH_CLEARANCE_ENVELOPE, NULL), PH_REASON_NONE);
-}
-
-static uint64_t seed = 20261124;
-
-static unsigned draw(unsigned bound)
-{
-    seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407;
-    return (unsigned)(seed >> 33) % bound;
-}
-
-// Written apart from the gate: may mail of this policy go on such a session?
-static bool oracle(const struct ph_tls_policy *p, const struct session *s, bool has_domain_name,
-                   bool has_host_name)
-{
-    int level = p->level; // 0 strictest
-    bool mutual = p->domain_secure;
-    bool chain;
-    bool good = s->chain == PH_REASON_NONE && s->revocation != PH_REVOCATION_REVOKED &&
-                (s->revocation != PH_REVOCATION_UNKNOWN || p->revocation_unknown_accept);
-
-    if (p->report && (int)p->report_floor > level) {
-        level = p->report_floor;
-    }
-    chain = level <= 1 || mutual || p->credentials_exact_host;
-    if (p->domain_secure_misrouted) {
-        return false;
-    }
-    if (!s->encrypted) {
-        return level >= 3 && !mutual && !p->credentials_exact_host;
-    }
-    return (!chain || good) && ((level != 0 && !mutual) || has_domain_name) &&
-           (!p->credentials_exact_host || has_host_name) && (!mutual || s->requested);
-}
-
-Test(gate, agrees_with_an_oracle_over_random_policies_and_facts)
-{
-    static const char **const names[] = {good_names, mx_only, wild_only, relay_names};
-    static const size_t counts[] = {2, 1, 1, 1};
-    static const bool has_domain[] = {true, false, false, false};
-    static const bool has_host[] = {true, true, true, false};
-    static const enum ph_reason_kind chains[] = {
-        PH_REASON_NONE, PH_REASON_NONE, PH_REASON_CERT_SELF_SIGNED, PH_REASON_CERT_EXPIRED};
-    int cleared = 0;
-
-    for (int i = 0; i < 200000; i++) {
-        unsigned which = draw(4);
-        struct ph_tls_policy policy =
-            POLICY(.level = (enum ph_tls_level)draw(5), .domain_secure = draw(4) == 0,
-                   .domain_secure_misrouted = draw(16) == 0, .credentials_exact_host = draw(4) == 0,
-                   .revocation_unknown_accept = draw(2) == 0, .report = draw(4) == 0,
-                   .report_floor = (enum ph_tls_level)draw(4));
-        struct session session = {
-            .encrypted = draw(4) != 0,
-            .offered = draw(2) == 0,
-            .names = names[which],
-            .name_count = counts[which],
-            .chain = chains[draw(4)],
-            .revocation = (enum ph_revocation)draw(5),
-            .requested = draw(2) == 0,
-        };
-        bool expected = oracle(&policy, &session, has_domain[which], has_host[which]);
-        struct fixture f;
-        bool got;
-
-        fixture_make(&f, &session);
-        got = judge(&policy, &f, PH_CLEARANCE_ENVELOPE, NULL) == PH_REASON_NONE;
-        cr_assert_eq(got, expected, "pair %d: level %s, %s", i, ph_tls_level_name(policy.level),
-                     session.encrypted ? "encrypted" : "plaintext");
-        cleared += got;
-    }
-    // Both answers must be common, or the test proves nothing.
-    cr_assert(cleared > 10000 && cleared < 190000, "%d cleared", cleared);
 }
 
 Test(gate, the_key_exchange_is_one_of_those_demanded)
