@@ -173,18 +173,22 @@ static void put_policy_json(struct explanation *e, const struct ph_tls_policy *p
     ph_json_close_object(&e->json);
 }
 
-// Beside what the connector demands: what the destination may publish is asked when mail comes.
-static void explain_destination(const struct ph_tls_policy *policy, bool sts, struct ph_buf *out)
+// Beside what the connector demands: what the next hop may publish is asked when mail comes.
+static void explain_published(const struct ph_tls_policy *policy,
+                              const struct ph_send_connector *connector, struct ph_buf *out)
 {
+    const char *whose = connector->dns_routing             ? "the destination"
+                        : connector->smart_host_count == 1 ? "the smart host"
+                                                           : "each smart host, for itself";
     static const char *const words[] = {
         [PH_DANE_MANDATORY] = "DANE must be published, and match (SmtpDaneMode)",
         [PH_DANE_OPPORTUNISTIC] = "DANE where its mail hosts publish it, and then it must match",
         [PH_DANE_NONE] = "DANE isn't looked at (SmtpDaneMode)",
     };
 
-    ph_buf_printf(out, "  of the destination: %s;\n    MTA-STS %s\n", words[policy->dane_mode],
-                  sts ? "where it publishes a policy (posthaste policy show tells)"
-                      : "isn't looked at (MtaStsMode)");
+    ph_buf_printf(out, "  of %s: %s;\n    MTA-STS %s\n", whose, words[policy->dane_mode],
+                  connector->mta_sts ? "where it publishes a policy (posthaste policy show tells)"
+                                     : "isn't looked at (MtaStsMode)");
 }
 
 static void explain_policy(struct explanation *e)
@@ -228,7 +232,7 @@ static void explain_policy(struct explanation *e)
         ph_buf_printf(out, "  Mode = report: only %s is enforced\n",
                       ph_tls_level_name(ph_tls_policy_level(&policy)));
     }
-    explain_destination(&policy, e->connector->mta_sts, out);
+    explain_published(&policy, e->connector, out);
     put_policy_json(e, &policy);
 }
 

@@ -71,6 +71,11 @@ static void build_smart_hosts(struct send *s)
             hosts[i].name = PH_STR_NONE;
         }
     }
+    if (value->word_count > PH_SMART_HOSTS_MAX) {
+        ph_build_error(s->b, value->at, "C17", "SmartHosts",
+                       "%zu of them; write at most %d, or one name with several MX records",
+                       value->word_count, PH_SMART_HOSTS_MAX);
+    }
     s->c->smart_hosts = hosts;
     s->c->smart_host_count = value->word_count;
 }

@@ -83,6 +83,8 @@ struct ph_address_space {
     uint32_t cost;        // 1..100
 };
 
+#define PH_SMART_HOSTS_MAX 64 // of one connector; ours
+
 struct ph_smart_host {
     struct ph_str name; // as it is looked up; the text of an IP literal too
     bool is_literal;    // an IP address

@@ -266,6 +266,7 @@ static void resolve_next_host(struct ph_connection *c)
         return;
     }
     c->host = &c->site->spec->hosts[c->order[c->order_next++]];
+    ph_hops_face(c->opened_for, c->host->name, ph_worker_wall_ms(c->worker));
     c->address_count = 0;
     c->address_next = 0;
     ph_tlsa_deinit(&c->tlsa);

@@ -38,7 +38,7 @@ bool ph_connection_usable(const struct ph_connection *connection); // OPEN, with
 bool ph_connection_idle(const struct ph_connection *connection);   // OPEN, nothing under way
 // Judges one dispatch's policy against this session's facts, now.
 PH_MUST_CHECK enum ph_gate_result ph_connection_judge(struct ph_connection *connection,
-                                                      const struct ph_dispatch *dispatch,
+                                                      struct ph_dispatch *dispatch,
                                                       struct ph_clearance **out_clearance,
                                                       struct ph_reason *out_reason);
 // No new messages; ends when what is in flight is done.

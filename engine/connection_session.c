@@ -179,13 +179,15 @@ static void note_report(struct ph_connection *c, struct ph_dispatch *dispatch)
     }
 }
 
-enum ph_gate_result ph_connection_judge(struct ph_connection *c, const struct ph_dispatch *dispatch,
+enum ph_gate_result ph_connection_judge(struct ph_connection *c, struct ph_dispatch *dispatch,
                                         struct ph_clearance **out_clearance,
                                         struct ph_reason *out_reason)
 {
     const struct ph_tls_facts *facts = facts_of(c);
-    struct ph_gate_subject subject = ph_connection_subject(c, dispatch, facts);
+    struct ph_gate_subject subject;
 
+    ph_hops_face(dispatch, c->host->name, ph_worker_wall_ms(c->worker));
+    subject = ph_connection_subject(c, dispatch, facts);
     // A session that went on in the clear after a failed handshake is for those who allow that.
     if (!facts->encrypted && facts->starttls_offered && dispatch->policy->level != PH_TLS_NEVER &&
         dispatch->policy->fallback == PH_TLS_FALLBACK_DEFER) {

@@ -71,7 +71,9 @@ static struct ph_dispatch *create(struct ph_queue *queue, uint32_t message, cons
     dispatch->domain = queue->domain;
     dispatch->connector = queue->connector != NULL ? queue->connector->name : PH_STR_NONE;
     dispatch->own_policy = queue->policy;
+    dispatch->dane_mode = queue->policy.dane_mode;
     dispatch->sts = ph_sts_policy_retain(queue->sts);
+    dispatch->hops = ph_hops_retain(queue->hops);
     if (queue->connector != NULL) {
         dispatch->policy_domain = ph_queue_policy_domain(queue);
         dispatch->tls_reporting = queue->connector->tls_reporting;
@@ -209,6 +211,7 @@ static void prepared(struct ph_dispatch *dispatch)
         dispatch->own_policy.requiretls = true;
     } else if (content->envelope.tls_optional && queue->connector != NULL &&
                queue->connector->requiretls_extension) {
+        dispatch->waived_by_sender = true;
         ph_tls_policy_waive_destination(&dispatch->own_policy);
     }
     if (queue->waived_until_ms > ph_worker_wall_ms(queue->worker)) {
@@ -275,7 +278,10 @@ static void destroy(struct ph_dispatch *dispatch)
 {
     ph_content_release(dispatch->content);
     ph_site_spec_release(dispatch->spec);
-    ph_sts_policy_release(dispatch->sts);
+    if (dispatch->hops == NULL) {
+        ph_sts_policy_release(dispatch->sts);
+    }
+    ph_hops_release(dispatch->hops);
     ph_session_note_release(dispatch->note);
     free(dispatch->would_defer);
     free(dispatch);

@@ -10,6 +10,7 @@
 #include "base/reason.h"
 #include "config/snapshot.h"
 #include "engine/mailbox.h"
+#include "engine/hops.h"
 #include "queue/spool.h"
 #include "dns/tlsa.h"
 #include "smtp/client.h"
@@ -93,9 +94,12 @@ struct ph_dispatch {
     bool unsuited;               // some session was not good enough for it: counted so at its queue
     const struct ph_tls_policy *policy; // `own_policy`: the queue's may change under it
     struct ph_tls_policy own_policy;
-    struct ph_sts_policy *sts;  // referenced: what `own_policy` points to
-    struct ph_site_spec *spec;  // referenced
-    struct ph_content *content; // referenced once prepared
+    struct ph_sts_policy *sts;   // what `own_policy` points to: referenced, or held by `hops`
+    struct ph_hops *hops;        // referenced; NULL: there is one next hop
+    enum ph_dane_mode dane_mode; // the connector's, before anybody waived anything
+    bool waived_by_sender;       // TLS-Required: No
+    struct ph_site_spec *spec;   // referenced
+    struct ph_content *content;  // referenced once prepared
     uint64_t formed_ms;
     uint64_t arrival_ms;
     uint64_t due_ms; // DELAY: until when its recipient waits; 0: it is ready

@@ -20,8 +20,11 @@ struct ph_lookup {
     unsigned pending;
     size_t op_count;
     struct ph_resolve_op *ops;  // an MX question each
-    struct ph_sts_ask *sts;     // what its policy domain publishes
+    size_t *op_hops;            // for which smart host
+    size_t ask_count;           // policy domains: one, or as many as there are smart hosts
+    struct ph_sts_ask *asks;    // what each publishes
     struct ph_site_host *hosts; // found so far
+    uint64_t *host_hops;        // behind which smart hosts, a bit each
     size_t host_count;
     uint32_t ttl_s;
     bool insecure;           // a host's name comes from an answer that DNSSEC doesn't vouch for
@@ -32,21 +35,26 @@ static void on_answer(struct ph_op *op);
 static void on_sts(struct ph_op *op);
 static void conclude(struct ph_lookup *lookup);
 
-static void add_host(struct ph_lookup *lookup, const struct ph_site_host *host)
+static void add_host(struct ph_lookup *lookup, const struct ph_site_host *host, size_t hop)
 {
-    for (size_t i = 0; i < lookup->host_count; i++) {
-        if (strcmp(lookup->hosts[i].name, host->name) == 0) {
-            return;
-        }
+    size_t at = 0;
+
+    while (at < lookup->host_count && strcmp(lookup->hosts[at].name, host->name) != 0) {
+        at++;
     }
-    if (lookup->host_count < PH_ROUTE_HOSTS_MAX) {
+    if (at == lookup->host_count && lookup->host_count < PH_ROUTE_HOSTS_MAX) {
         lookup->hosts[lookup->host_count++] = *host;
+    }
+    if (at < lookup->host_count) {
+        lookup->host_hops[at] |= UINT64_C(1) << hop;
     }
 }
 
-static void ask(struct ph_lookup *lookup, struct ph_str name)
+static void ask(struct ph_lookup *lookup, struct ph_str name, size_t hop)
 {
-    struct ph_resolve_op *op = &lookup->ops[lookup->op_count++];
+    struct ph_resolve_op *op = &lookup->ops[lookup->op_count];
+
+    lookup->op_hops[lookup->op_count++] = hop;
 
     ph_op_init(&op->op, on_answer, lookup);
     ph_str_copy(op->name, sizeof(op->name), name);
@@ -62,15 +70,24 @@ static void plan_smart_hosts(struct ph_lookup *lookup, const struct ph_send_conn
 
         ph_str_copy(host.name, sizeof(host.name), smart->name);
         if (smart->is_literal || smart->no_mx) {
-            add_host(lookup, &host);
+            add_host(lookup, &host, i);
         } else {
-            ask(lookup, smart->name);
+            ask(lookup, smart->name, i);
         }
     }
 }
 
 // RFC 8461 §3.4: the next hop's name: a smart host has its own policy, an IP literal has none.
-// Where there are several smart hosts, none of their policies holds for all.
+static struct ph_str policy_domain_of(const struct ph_smart_host *smart)
+{
+    return smart->is_literal ? PH_STR_NONE : smart->name;
+}
+
+static bool has_hops(const struct ph_send_connector *connector)
+{
+    return !connector->dns_routing && connector->smart_host_count > 1;
+}
+
 struct ph_str ph_queue_policy_domain(const struct ph_queue *queue)
 {
     const struct ph_send_connector *connector = queue->connector;
@@ -78,26 +95,48 @@ struct ph_str ph_queue_policy_domain(const struct ph_queue *queue)
     if (connector->dns_routing) {
         return queue->domain;
     }
-    return connector->smart_host_count == 1 && !connector->smart_hosts[0].is_literal
-               ? connector->smart_hosts[0].name
-               : PH_STR_NONE;
+    return has_hops(connector) ? PH_STR_NONE : policy_domain_of(&connector->smart_hosts[0]);
 }
 
-static void ask_sts(struct ph_lookup *lookup)
+bool ph_queue_goes_by(const struct ph_queue *queue, struct ph_str domain)
+{
+    const struct ph_send_connector *connector = queue->connector;
+    bool found = ph_str_eq_nocase(ph_queue_policy_domain(queue), domain);
+
+    for (size_t i = 0; has_hops(connector) && !found && i < connector->smart_host_count; i++) {
+        found = ph_str_eq_nocase(policy_domain_of(&connector->smart_hosts[i]), domain);
+    }
+    return found;
+}
+
+static void ask_sts(struct ph_lookup *lookup, struct ph_sts_ask *sts, struct ph_str domain)
 {
     const struct ph_queue *queue = lookup->queue;
-    struct ph_str domain = ph_queue_policy_domain(queue);
     enum ph_reason_kind last = queue->last_error.kind;
     enum ph_sts_ask_how how = last == PH_REASON_STS_CERT || last == PH_REASON_STS_MX_MISMATCH
                                   ? PH_STS_ASK_DISTRUST
                                   : PH_STS_ASK_NORMAL;
 
     if (domain.len > 0) {
-        lookup->sts = ph_alloc(sizeof(*lookup->sts));
         lookup->pending++;
-        ph_op_init(&lookup->sts->op, on_sts, lookup);
-        ph_sts_ask_start(lookup->sts, lookup->worker, domain,
+        ph_op_init(&sts->op, on_sts, lookup);
+        ph_sts_ask_start(sts, lookup->worker, domain,
                          queue->connector->mta_sts ? how : PH_STS_ASK_EXCEPTION);
+    }
+}
+
+static void ask_all_sts(struct ph_lookup *lookup)
+{
+    const struct ph_send_connector *connector = lookup->queue->connector;
+
+    lookup->ask_count = has_hops(connector) ? connector->smart_host_count : 1;
+    lookup->asks = ph_alloc(lookup->ask_count * sizeof(*lookup->asks));
+    if (!has_hops(connector)) {
+        ask_sts(lookup, &lookup->asks[0], ph_queue_policy_domain(lookup->queue));
+        return;
+    }
+    for (size_t i = 0; i < lookup->ask_count; i++) {
+        ask_sts(lookup, &lookup->asks[i], policy_domain_of(&connector->smart_hosts[i]));
     }
 }
 
@@ -111,14 +150,41 @@ static void on_sts(struct ph_op *op)
     }
 }
 
-// What the destination publishes from now on holds for what is prepared from now on.
-static void take_sts(struct ph_queue *queue, struct ph_sts_ask *ask)
+static struct ph_hops *make_hops(const struct ph_lookup *lookup)
 {
+    const struct ph_send_connector *connector = lookup->queue->connector;
+    struct ph_hops *hops = ph_hops_create(connector->smart_host_count, lookup->host_count);
+
+    for (size_t i = 0; i < hops->hop_count; i++) {
+        const struct ph_sts_ask *ask = &lookup->asks[i];
+
+        hops->hops[i] = (struct ph_hop){
+            .name = policy_domain_of(&connector->smart_hosts[i]),
+            .sts = connector->mta_sts ? ph_sts_policy_retain(ask->policy) : NULL,
+            .waived_until_ms = ask->waived_until_ms,
+        };
+    }
+    for (size_t i = 0; i < hops->host_count; i++) {
+        memcpy(hops->hosts[i].name, lookup->hosts[i].name, sizeof(hops->hosts[i].name));
+        hops->hosts[i].hops = lookup->host_hops[i];
+    }
+    return hops;
+}
+
+// What the destination publishes from now on holds for what is prepared from now on.
+static void take_sts(struct ph_queue *queue, const struct ph_lookup *lookup)
+{
+    const struct ph_sts_ask *ask = &lookup->asks[0];
+
+    if (has_hops(queue->connector)) {
+        ph_hops_release(queue->hops);
+        queue->hops = make_hops(lookup);
+        return;
+    }
     ph_sts_policy_release(queue->sts);
-    queue->sts =
-        ask != NULL && queue->connector->mta_sts ? ph_sts_policy_retain(ask->policy) : NULL;
+    queue->sts = queue->connector->mta_sts ? ph_sts_policy_retain(ask->policy) : NULL;
     queue->policy.sts = queue->sts != NULL && queue->sts->mode != PH_STS_NONE ? queue->sts : NULL;
-    queue->waived_until_ms = ask != NULL ? ask->waived_until_ms : 0;
+    queue->waived_until_ms = ask->waived_until_ms;
 }
 
 static uint64_t valid_for_ms(const struct ph_queue *queue, uint64_t ttl_ms)
@@ -139,15 +205,17 @@ void ph_queue_resolve(struct ph_queue *queue)
     lookup->worker = queue->worker;
     lookup->ttl_s = PH_ROUTE_TTL_MAX_S;
     lookup->ops = ph_alloc((connector->smart_host_count + 1) * sizeof(*lookup->ops));
+    lookup->op_hops = ph_alloc((connector->smart_host_count + 1) * sizeof(*lookup->op_hops));
     lookup->hosts = ph_alloc(PH_ROUTE_HOSTS_MAX * sizeof(*lookup->hosts));
+    lookup->host_hops = ph_alloc(PH_ROUTE_HOSTS_MAX * sizeof(*lookup->host_hops));
     queue->lookup = lookup;
     lookup->worker->asking_count++;
     if (connector->dns_routing) {
-        ask(lookup, queue->domain);
+        ask(lookup, queue->domain, 0);
     } else {
         plan_smart_hosts(lookup, connector);
     }
-    ask_sts(lookup);
+    ask_all_sts(lookup);
     if (lookup->pending == 0) {
         conclude(lookup);
         return;
@@ -199,7 +267,7 @@ static void on_answer(struct ph_op *op)
             struct ph_site_host host = {.preference = found.hosts[i].preference};
 
             ph_str_copy(host.name, sizeof(host.name), ph_str_from(found.hosts[i].name));
-            add_host(lookup, &host);
+            add_host(lookup, &host, lookup->op_hops[answer - lookup->ops]);
         }
         // A smart host that stands for itself is the administrator's word.
         lookup->insecure |= !answer->secure && (lookup->queue->connector->dns_routing ||
@@ -291,7 +359,7 @@ static void conclude(struct ph_lookup *lookup)
         queue->lookup = NULL;
         if (lookup->host_count > 0) {
             queue->policy.mx_secure = !lookup->insecure;
-            take_sts(queue, lookup->sts);
+            take_sts(queue, lookup);
             ph_queue_routed(queue, make_spec(lookup), valid_for_ms(queue, (uint64_t)ttl_s * 1000));
         } else {
             ph_config_apply_error_policies(queue->connector, &lookup->reason);
@@ -302,12 +370,14 @@ static void conclude(struct ph_lookup *lookup)
             }
         }
     }
-    if (lookup->sts != NULL) {
-        ph_sts_ask_deinit(lookup->sts);
-        free(lookup->sts);
+    for (size_t i = 0; i < lookup->ask_count; i++) {
+        ph_sts_ask_deinit(&lookup->asks[i]);
     }
     lookup->worker->asking_count--;
+    free(lookup->asks);
+    free(lookup->host_hops);
     free(lookup->hosts);
+    free(lookup->op_hops);
     free(lookup->ops);
     free(lookup);
 }

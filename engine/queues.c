@@ -507,6 +507,7 @@ static void destroy(struct ph_queue *queue)
     }
     hold_at(queue, NULL);
     ph_sts_policy_release(queue->sts);
+    ph_hops_release(queue->hops);
     ph_ready_deinit(&queue->ready);
     ph_config_release(queue->config);
     free(queue->key);
@@ -576,7 +577,7 @@ void ph_queues_look_again(struct ph_worker *worker, struct ph_str domain)
 
     HASH_ITER(hh, worker->queues, queue, next)
     {
-        if (queue->connector != NULL && ph_str_eq_nocase(ph_queue_policy_domain(queue), domain)) {
+        if (queue->connector != NULL && ph_queue_goes_by(queue, domain)) {
             queue->routed_until_ms = 0;
             queue->look_again = queue->state == PH_QUEUE_RESOLVING;
             ph_queue_retry_now(queue);

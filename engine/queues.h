@@ -34,6 +34,7 @@ struct ph_queue {
     const struct ph_send_connector *connector;
     struct ph_str domain;      // A-labels, in `key`
     struct ph_sts_policy *sts; // referenced; NULL: none in force
+    struct ph_hops *hops; // referenced; in the place of `sts` where there are several smart hosts
     uint64_t
         waived_until_ms; // wall clock: until then what the destination publishes is passed over
     struct ph_tls_policy policy; // with what the destination publishes, as of the last look
@@ -117,8 +118,11 @@ void ph_queue_dispatch_over(struct ph_queue *queue);
 // engine/queue_route: asks DNS where the queue's mail goes; ph_queue_routed or ph_queue_backoff
 // follow.
 void ph_queue_resolve(struct ph_queue *queue);
-// Whose MTA-STS policy counts, and whose exceptions: the next hop's name. Empty: nobody's.
+// Whose MTA-STS policy counts, and whose exceptions: the next hop's name. Empty: nobody's, or that
+// of several smart hosts, each for itself.
 struct ph_str ph_queue_policy_domain(const struct ph_queue *queue);
+// Does what `domain` publishes matter for its mail?
+bool ph_queue_goes_by(const struct ph_queue *queue, struct ph_str domain);
 void ph_queue_abandon_lookup(struct ph_queue *queue);
 // The answer; takes the spec. Valid for so long.
 void ph_queue_routed(struct ph_queue *queue, struct ph_site_spec *take_spec, uint64_t valid_ms);

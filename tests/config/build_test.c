@@ -14,6 +14,11 @@
 #define NOW_S (PH_CERTS_NOT_BEFORE_S + 86400) // the leaf "soon.pem" has 20 days left
 
 #define SEND(rest) "SendConnector \"s\" {\n AddressSpaces = {\"*\"}\n " rest "\n}\n"
+#define EIGHT(letter)                                                                              \
+    "\"" letter "1\", \"" letter "2\", \"" letter "3\", \"" letter "4\", \"" letter                \
+    "5\", \"" letter "6\", \"" letter "7\", \"" letter "8\", "
+#define SMART_HOSTS(hosts)                                                                         \
+    OTHER("s", "AddressSpaces = {\"*\"}\n DNSRoutingEnabled = false\n SmartHosts = {" hosts "}")
 #define SMART(rest) SEND("DNSRoutingEnabled = false\n SmartHosts = {\"r.test\"}\n " rest)
 #define RECEIVE(rest) "ReceiveConnector \"r\" {\n " rest "\n}\n"
 #define OTHER(name, rest) "SendConnector \"" name "\" { " rest " }\n"
@@ -84,6 +89,12 @@ static const struct {
      OTHER("s", "AddressSpaces = \"*\"")},
     {"C16", "SendConnector \"s\" {\n}\n", "1: C16 AddressSpaces",
      OTHER("s", "AddressSpaces = {\"*\"}")},
+    {"C17",
+     SMART_HOSTS(EIGHT("a") EIGHT("b") EIGHT("c") EIGHT("d") EIGHT("e") EIGHT("f") EIGHT("g")
+                     EIGHT("h") "\"one-more\""),
+     "3: C17 SmartHosts: 65 of them; write at most 64",
+     SMART_HOSTS(EIGHT("a") EIGHT("b") EIGHT("c") EIGHT("d") EIGHT("e") EIGHT("f")
+                     EIGHT("g") "\"h1\", \"h2\", \"h3\", \"h4\", \"h5\", \"h6\", \"h7\", \"h8\"")},
     {"C17", SEND("Port = 0"), "3: C17 Port: 0 is out of range; write something from 1 to 65535",
      SMART("Port = 65535")},
     {"C17", SEND("MaxConnectionAge = 999ms"),

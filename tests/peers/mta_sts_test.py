@@ -1,60 +1,15 @@
 #!/usr/bin/env python3
 """MTA-STS against a policy host of our own: what the policy says, what hosts show, whether mail goes; what
 is remembered over a restart, and fetched again when the published id changes."""
-import http.server
 import json
 import smtplib
-import ssl
 import subprocess
 import sys
-import threading
 
-from destinations import Certificate, Peer
+from destinations import Certificate, Peer, PolicyHost, policy
 from posthaste import BUILD, Daemon, Directory, disagreement, free_port, wait_for
 
 PORT = free_port("127.5.0.1")
-
-
-def policy(mode, *patterns, age=86400):
-    return "version: STSv1\r\nmode: %s\r\n%smax_age: %d\r\n" % (
-        mode, "".join(f"mx: {p}\r\n" for p in patterns), age)
-
-
-class PolicyHost:
-    """https://mta-sts.DOMAIN/.well-known/mta-sts.txt for many domains; counts what it is asked."""
-
-    def __init__(self, certificate, answers):
-        self.answers, self.asked = answers, []
-        host = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                domain = self.headers["Host"].split(":")[0].removeprefix("mta-sts.")
-                host.asked.append(domain)
-                status, kind, text = host.answers.get(domain, (404, "text/plain", "no"))
-                if self.path != "/.well-known/mta-sts.txt":
-                    status = 404
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(text)))
-                if status in (301, 302):
-                    self.send_header("Location", "https://mta-sts.enforced.lab/.well-known/mta-sts.txt")
-                self.end_headers()
-                self.wfile.write(text.encode())
-
-            def log_message(self, *_):
-                pass
-        self.server = http.server.ThreadingHTTPServer(("127.5.0.1", 0), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate)
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True,
-                                                 do_handshake_on_connect=False)
-        self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
 
 
 def main():
