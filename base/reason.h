@@ -11,7 +11,7 @@
 
 // kind, token, basic reply code, enhanced status code (RFC 3463), one line for the manual.
 // The tokens are the interface for scripts, metrics and alerts: they never change their meaning.
-// The TLS ones and their codes are Exchange's semantics, see docs/REASONS.md.
+// The TLS ones and their codes are Exchange's semantics: posthaste(1) lists them.
 #define PH_REASON_TABLE(X)                                                                         \
     X(NONE, "none", 0, "", "no reason: all is well")                                               \
     X(TLS_NOT_OFFERED, "tls-not-offered", 451, "4.7.3", "TLS is demanded, STARTTLS not offered")   \

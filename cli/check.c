@@ -25,6 +25,12 @@ static size_t count_lines(struct ph_str text)
     return count;
 }
 
+static void put_count(const char *path, size_t errors, size_t warnings)
+{
+    printf("%s: %zu error%s, %zu warning%s\n", path, errors, errors == 1 ? "" : "s", warnings,
+           warnings == 1 ? "" : "s");
+}
+
 int ph_cli_check(int argc, char **argv)
 {
     struct ph_cli_options options;
@@ -52,8 +58,8 @@ int ph_cli_check(int argc, char **argv)
     } else {
         fprintf(stderr, "%.*s%.*s", PH_STR_ARG(ph_buf_str(&errors)),
                 PH_STR_ARG(ph_buf_str(&warnings)));
-        printf("%s: %zu errors, %zu warnings\n", options.config_path,
-               count_lines(ph_buf_str(&errors)), count_lines(ph_buf_str(&warnings)));
+        put_count(options.config_path, count_lines(ph_buf_str(&errors)),
+                  count_lines(ph_buf_str(&warnings)));
     }
     ph_config_release(config);
     ph_buf_deinit(&errors);

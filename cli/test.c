@@ -192,6 +192,7 @@ static bool load(struct test *t)
     if (t->config != NULL) {
         t->config->spool_dir = ph_str_from(t->directory);
         t->config->min_free_percent = 0;
+        t->config->min_free_bytes = 0;
     }
     ph_buf_deinit(&errors);
     ph_buf_deinit(&warnings);

@@ -1,5 +1,4 @@
 // Blocks → values → the snapshot's parts that aren't connectors.
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,11 @@
 #include "config/snapshot_parts.h"
 #include "config/value.h"
 #include "smtp/address.h"
+
+uint32_t ph_build_bounded(uint64_t number)
+{
+    return number < UINT32_MAX ? (uint32_t)number : UINT32_MAX;
+}
 
 static struct ph_snapshot *of(const struct ph_builder *b)
 {
@@ -75,40 +79,14 @@ void ph_build_watch(struct ph_builder *b, struct ph_str path)
     snapshot->watched[snapshot->watched_count++] = ph_build_str(b, path);
 }
 
+void ph_build_keep_expression(struct ph_builder *b, struct ph_expression *expression)
+{
+    keep(&of(b)->expressions, &of(b)->expression_count, expression);
+}
+
 void ph_build_keep_server(struct ph_builder *b, struct ph_tls_server *server)
 {
     keep(&of(b)->servers, &of(b)->server_count, server);
-}
-
-static void report(struct ph_buf *out, struct ph_config_position at, const char *id,
-                   const char *key, const char *format, va_list arguments)
-{
-    char text[1024];
-
-    vsnprintf(text, sizeof(text), format, arguments);
-    ph_buf_printf(out, "%s:%u: %s %s: %s\n", at.file != NULL ? at.file : "posthaste.conf", at.line,
-                  id, key, text);
-}
-
-void ph_build_error(struct ph_builder *b, struct ph_config_position at, const char *id,
-                    const char *key, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    report(b->errors, at, id, key, format, arguments);
-    va_end(arguments);
-    b->error_count++;
-}
-
-void ph_build_warning(struct ph_builder *b, struct ph_config_position at, const char *id,
-                      const char *key, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    report(b->warnings, at, id, key, format, arguments);
-    va_end(arguments);
 }
 
 struct ph_str ph_build_source(struct ph_builder *b, const struct ph_config_block *block)
@@ -169,7 +147,7 @@ bool ph_build_file(struct ph_builder *b, const struct ph_value *value, struct ph
 
 // --- the blocks that aren't connectors ---
 
-static struct ph_config_block *only_block(struct ph_builder *b, enum ph_block_kind kind)
+struct ph_config_block *ph_build_only_block(struct ph_builder *b, enum ph_block_kind kind)
 {
     struct ph_config_block *found = NULL;
 
@@ -190,12 +168,52 @@ static struct ph_config_block *only_block(struct ph_builder *b, enum ph_block_ki
     return found;
 }
 
-static uint64_t machine_memory(void)
+// What a group of processes may have, and the groups it is in: "max", or bytes.
+static uint64_t cgroup_memory(struct ph_builder *b)
+{
+    struct ph_buf text = {0};
+    struct ph_buf unused = {0};
+    uint64_t least = UINT64_MAX;
+    char group[1024] = "";
+    char *above;
+    unsigned mode;
+
+    if (b->files == NULL || b->files->read == NULL ||
+        !b->files->read(b->files->owner, "/proc/self/cgroup", &text, &mode, &unused)) {
+        ph_buf_deinit(&unused);
+        return least;
+    }
+    if (ph_str_starts(ph_buf_str(&text), PH_STR("0::"))) {
+        ph_str_copy(group, sizeof(group), ph_str_trim(ph_str_after(ph_buf_str(&text), 3)));
+    }
+    do {
+        char path[1200];
+        uint64_t bytes;
+
+        snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.max", group);
+        ph_buf_clear(&text);
+        if (b->files->read(b->files->owner, path, &text, &mode, &unused) &&
+            ph_str_to_u64(ph_str_trim(ph_buf_str(&text)), &bytes) && bytes < least) {
+            least = bytes;
+        }
+        above = strrchr(group, '/');
+        if (above != NULL) {
+            *above = '\0';
+        }
+    } while (above != NULL);
+    ph_buf_deinit(&text);
+    ph_buf_deinit(&unused);
+    return least;
+}
+
+static uint64_t machine_memory(struct ph_builder *b)
 {
     long pages = sysconf(_SC_PHYS_PAGES);
     long size = sysconf(_SC_PAGESIZE);
+    uint64_t whole = pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : UINT64_C(1) << 30;
+    uint64_t ours = cgroup_memory(b);
 
-    return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : UINT64_C(1) << 30;
+    return ours < whole ? ours : whole;
 }
 
 // The daemon makes the file where there is none.
@@ -251,10 +269,13 @@ static void build_global(struct ph_builder *b)
     config->revocation_refresh_ms = v[PH_GLOBAL_REVOCATION_REFRESH].number;
     config->shutdown_timeout_ms = v[PH_GLOBAL_SHUTDOWN_TIMEOUT].number;
     config->spool_lock_timeout_ms = v[PH_GLOBAL_SPOOL_LOCK_TIMEOUT].number;
-    config->min_free_percent =
-        v[PH_GLOBAL_MIN_FREE_SPACE].percent ? (uint32_t)v[PH_GLOBAL_MIN_FREE_SPACE].number : 10;
+    if (v[PH_GLOBAL_MIN_FREE_SPACE].percent) {
+        config->min_free_percent = (uint32_t)v[PH_GLOBAL_MIN_FREE_SPACE].number;
+    } else {
+        config->min_free_bytes = v[PH_GLOBAL_MIN_FREE_SPACE].number;
+    }
     config->memory_limit = v[PH_GLOBAL_MEMORY_LIMIT].percent
-                               ? machine_memory() / 100 * v[PH_GLOBAL_MEMORY_LIMIT].number
+                               ? machine_memory(b) / 100 * v[PH_GLOBAL_MEMORY_LIMIT].number
                                : v[PH_GLOBAL_MEMORY_LIMIT].number;
     config->user = v[PH_GLOBAL_USER].text;
     config->postmaster = v[PH_GLOBAL_POSTMASTER].text;
@@ -267,15 +288,31 @@ static void build_global(struct ph_builder *b)
     }
 }
 
-static void refuse_wildcards(struct ph_builder *b, const struct ph_value *value, const char *key)
+// In A-labels, as mail's domains are when they are looked for here. What is no domain is left out:
+// one error is enough.
+static const struct ph_str *build_domains(struct ph_builder *b, const struct ph_value *value,
+                                          const char *key, size_t *out_count)
 {
+    struct ph_str *domains = ph_build_alloc(b, value->word_count * sizeof(*domains));
+    char name[PH_DOMAIN_BYTES_MAX + 1];
+    size_t count = 0;
+
     for (size_t i = 0; i < value->word_count; i++) {
         if (ph_str_find_char(value->words[i], '*') >= 0) {
             ph_build_error(b, value->at, "C11", key,
-                           "%.*s has a wildcard, which Exchange forbids; list each domain",
+                           "\"%.*s\" has a wildcard, and Domain Security knows none; list each "
+                           "domain by itself",
                            PH_STR_ARG(value->words[i]));
+        } else if (!ph_domain_normalize(value->words[i], name)) {
+            ph_build_error(b, value->at, "C17", key,
+                           "\"%.*s\" is no domain; write \"partner.example\"",
+                           PH_STR_ARG(value->words[i]));
+        } else {
+            domains[count++] = ph_build_str(b, ph_str_from(name));
         }
     }
+    *out_count = count;
+    return domains;
 }
 
 static void build_transport(struct ph_builder *b)
@@ -292,12 +329,12 @@ static void build_transport(struct ph_builder *b)
                        (unsigned long long)config->max_per_domain_outbound_connections,
                        (unsigned long long)config->max_outbound_connections);
     }
-    refuse_wildcards(b, &v[PH_TRANSPORT_SEND_SECURE], "TLSSendDomainSecureList");
-    refuse_wildcards(b, &v[PH_TRANSPORT_RECEIVE_SECURE], "TLSReceiveDomainSecureList");
-    config->send_domain_secure = v[PH_TRANSPORT_SEND_SECURE].words;
-    config->send_domain_secure_count = v[PH_TRANSPORT_SEND_SECURE].word_count;
-    config->receive_domain_secure = v[PH_TRANSPORT_RECEIVE_SECURE].words;
-    config->receive_domain_secure_count = v[PH_TRANSPORT_RECEIVE_SECURE].word_count;
+    config->send_domain_secure =
+        build_domains(b, &v[PH_TRANSPORT_SEND_SECURE], "TLSSendDomainSecureList",
+                      &config->send_domain_secure_count);
+    config->receive_domain_secure =
+        build_domains(b, &v[PH_TRANSPORT_RECEIVE_SECURE], "TLSReceiveDomainSecureList",
+                      &config->receive_domain_secure_count);
 }
 
 enum { QUEUE_RETRY_EXCHANGE, QUEUE_RETRY_EXPONENTIAL }; // as RetrySchedule lists them
@@ -307,7 +344,7 @@ static void build_queue(struct ph_builder *b)
     struct ph_value v[PH_QUEUE_KEY_COUNT];
     struct ph_retry_series *retry = &b->config->retry;
 
-    ph_build_values(b, PH_BLOCK_QUEUE, only_block(b, PH_BLOCK_QUEUE), v);
+    ph_build_values(b, PH_BLOCK_QUEUE, ph_build_only_block(b, PH_BLOCK_QUEUE), v);
     *retry = (struct ph_retry_series){
         .glitch_count = (uint32_t)v[PH_QUEUE_KEY_GLITCH_COUNT].number,
         .glitch_ms = v[PH_QUEUE_KEY_GLITCH_INTERVAL].number,
@@ -329,68 +366,14 @@ static void build_queue(struct ph_builder *b)
     }
 }
 
-static void build_resolver(struct ph_builder *b)
-{
-    struct ph_resolver_settings *settings = &b->config->resolver;
-    struct ph_value v[PH_RESOLVER_COUNT];
-    struct ph_cidr *ranges;
-
-    ph_build_values(b, PH_BLOCK_RESOLVER, only_block(b, PH_BLOCK_RESOLVER), v);
-    ranges = ph_build_alloc(b, v[PH_RESOLVER_ALLOWED_DESTINATIONS].word_count * sizeof(*ranges));
-    for (size_t i = 0; i < v[PH_RESOLVER_ALLOWED_DESTINATIONS].word_count; i++) {
-        struct ph_str text = v[PH_RESOLVER_ALLOWED_DESTINATIONS].words[i];
-
-        if (!ph_cidr_parse(text, &ranges[i])) {
-            ph_build_error(b, v[PH_RESOLVER_ALLOWED_DESTINATIONS].at, "C17", "AllowedDestinations",
-                           "%.*s is no range; write \"192.0.2.0/24\" or an address",
-                           PH_STR_ARG(text));
-        }
-    }
-    *settings = (struct ph_resolver_settings){
-        .forwarders = v[PH_RESOLVER_FORWARDERS].words,
-        .forwarder_count = v[PH_RESOLVER_FORWARDERS].word_count,
-        .local_data = v[PH_RESOLVER_LOCAL_DATA].words,
-        .local_data_count = v[PH_RESOLVER_LOCAL_DATA].word_count,
-        .trust_anchor = v[PH_RESOLVER_TRUST_ANCHOR].text,
-        .allowed_destinations = ranges,
-        .allowed_destination_count = v[PH_RESOLVER_ALLOWED_DESTINATIONS].word_count,
-        .port = (uint16_t)v[PH_RESOLVER_PORT].number,
-        .https_port = (uint16_t)v[PH_RESOLVER_HTTPS_PORT].number,
-        .https_trust_anchors = v[PH_RESOLVER_HTTPS_TRUST_ANCHORS].text,
-    };
-    if (settings->https_trust_anchors.len > 0) {
-        struct ph_str pem;
-
-        (void)ph_build_file(b, &v[PH_RESOLVER_HTTPS_TRUST_ANCHORS], settings->https_trust_anchors,
-                            "C17", "HttpsTrustAnchors", &pem, NULL);
-    }
-    if (settings->forwarder_count > 0 && settings->trust_anchor.len == 0) {
-        ph_build_warning(b, v[PH_RESOLVER_FORWARDERS].at, "W20", "Forwarders",
-                         "what forwarders answer is validated with TrustAnchor only: without it "
-                         "nobody's DANE is seen; write TrustAnchor = \"/usr/share/dns/root.key\" "
-                         "where they pass DNSSEC on");
-    }
-    if (settings->https_port != 443) {
-        ph_build_warning(b, v[PH_RESOLVER_HTTPS_PORT].at, "W17", "HttpsPort",
-                         "what is published by https is fetched from port %u instead of 443: for "
-                         "laboratories only",
-                         settings->https_port);
-    }
-    if (settings->port != 25) {
-        ph_build_warning(b, v[PH_RESOLVER_PORT].at, "W17", "Port",
-                         "mail goes to port %u instead of 25: for laboratories only",
-                         settings->port);
-    }
-}
-
 static void build_admin_and_log(struct ph_builder *b)
 {
     struct ph_value admin[PH_ADMIN_COUNT];
     struct ph_value log[PH_LOG_KEY_COUNT];
     struct ph_str http;
 
-    ph_build_values(b, PH_BLOCK_ADMIN, only_block(b, PH_BLOCK_ADMIN), admin);
-    ph_build_values(b, PH_BLOCK_LOG, only_block(b, PH_BLOCK_LOG), log);
+    ph_build_values(b, PH_BLOCK_ADMIN, ph_build_only_block(b, PH_BLOCK_ADMIN), admin);
+    ph_build_values(b, PH_BLOCK_LOG, ph_build_only_block(b, PH_BLOCK_LOG), log);
     b->config->control_socket = admin[PH_ADMIN_CONTROL_SOCKET].text;
     http = admin[PH_ADMIN_HTTP].text;
     if (http.len > 0 && !ph_endpoint_parse(http, &b->config->http)) {
@@ -399,100 +382,6 @@ static void build_admin_and_log(struct ph_builder *b)
     }
     b->config->delivery_log = log[PH_LOG_KEY_DELIVERY].text;
     b->config->log_level = log[PH_LOG_KEY_LEVEL].text;
-}
-
-static struct ph_rate rate_of(const struct ph_value *value)
-{
-    return (struct ph_rate){.count = value->number, .interval_ms = value->interval};
-}
-
-// "/…/": an expression over "CODE text".
-static const regex_t *build_expression(struct ph_builder *b, const struct ph_value *value,
-                                       struct ph_str word)
-{
-    struct ph_expression *expression = ph_alloc(sizeof(*expression));
-    struct ph_buf text = {0};
-    char why[128] = "";
-    int result;
-
-    ph_buf_append(&text, (struct ph_str){.data = word.data + 1, .len = word.len - 2});
-    result =
-        regcomp(&expression->compiled, ph_buf_cstr(&text), REG_EXTENDED | REG_ICASE | REG_NOSUB);
-    ph_buf_deinit(&text);
-    if (result != 0) {
-        regerror(result, &expression->compiled, why, sizeof(why));
-        ph_build_error(b, value->at, "C17", "BackoffOn",
-                       "\"%.*s\" is no expression: %s; write \"/rate limit/\"", PH_STR_ARG(word),
-                       why);
-        free(expression);
-        return NULL;
-    }
-    keep(&of(b)->expressions, &of(b)->expression_count, expression);
-    return &expression->compiled;
-}
-
-static void build_patterns(struct ph_builder *b, const struct ph_value *value,
-                           struct ph_limits *limits)
-{
-    struct ph_reply_pattern *patterns = ph_build_alloc(b, value->word_count * sizeof(*patterns));
-
-    for (size_t i = 0; i < value->word_count; i++) {
-        struct ph_str word = value->words[i];
-        uint64_t code = 0;
-
-        if (word.len > 2 && word.data[0] == '/' && word.data[word.len - 1] == '/') {
-            patterns[i].expression = build_expression(b, value, word);
-        } else if (ph_str_to_u64(ph_str_first(word, 3), &code) && code >= 400 && code <= 599 &&
-                   (word.len == 3 || word.data[3] == ' ')) {
-            patterns[i].code = (uint16_t)code;
-            patterns[i].prefix = ph_build_str(b, ph_str_trim(ph_str_after(word, 3)));
-        } else {
-            ph_build_error(b, value->at, "C17", "BackoffOn",
-                           "\"%.*s\" is neither a reply's beginning nor an expression; write "
-                           "\"421 4.7.28\" or \"/rate limit/\"",
-                           PH_STR_ARG(word));
-        }
-    }
-    limits->backoff_on = patterns;
-    limits->backoff_on_count = value->word_count;
-}
-
-static void build_sites(struct ph_builder *b)
-{
-    struct ph_site_block *sites = ph_build_alloc(b, b->tree.block_count * sizeof(*sites));
-
-    for (size_t i = 1; i < b->tree.block_count; i++) {
-        struct ph_config_block *block = &b->tree.blocks[i];
-        struct ph_value v[PH_SITE_KEY_COUNT];
-        struct ph_site_block *site = &sites[b->config->site_count];
-
-        if (!ph_str_eq_nocase(block->type, PH_STR("Site"))) {
-            continue;
-        }
-        ph_build_check_label(b, block, "*.example.net");
-        ph_build_values(b, PH_BLOCK_SITE, block, v);
-        site->pattern = ph_build_str(b, block->label);
-        site->source = ph_build_source(b, block);
-        site->limits.max_connections = (uint32_t)v[PH_SITE_KEY_MAX_CONNECTIONS].number;
-        site->limits.max_messages_per_connection =
-            (uint32_t)v[PH_SITE_KEY_MESSAGES_PER_CONNECTION].number;
-        site->limits.max_recipients_per_transaction =
-            (uint32_t)v[PH_SITE_KEY_RECIPIENTS_PER_TRANSACTION].number;
-        site->limits.pipeline_depth = (uint32_t)v[PH_SITE_KEY_PIPELINE_DEPTH].number;
-        site->limits.connect_rate = rate_of(&v[PH_SITE_KEY_CONNECT_RATE]);
-        site->limits.message_rate = rate_of(&v[PH_SITE_KEY_MESSAGE_RATE]);
-        build_patterns(b, &v[PH_SITE_KEY_BACKOFF_ON], &site->limits);
-        site->given =
-            (v[PH_SITE_KEY_MAX_CONNECTIONS].given ? PH_SITE_GIVES_MAX_CONNECTIONS : 0u) |
-            (v[PH_SITE_KEY_MESSAGES_PER_CONNECTION].given ? PH_SITE_GIVES_MESSAGES_PER_CONNECTION
-                                                          : 0u) |
-            (v[PH_SITE_KEY_RECIPIENTS_PER_TRANSACTION].given ? PH_SITE_GIVES_RECIPIENTS : 0u) |
-            (v[PH_SITE_KEY_PIPELINE_DEPTH].given ? PH_SITE_GIVES_PIPELINE_DEPTH : 0u) |
-            (v[PH_SITE_KEY_CONNECT_RATE].given ? PH_SITE_GIVES_CONNECT_RATE : 0u) |
-            (v[PH_SITE_KEY_MESSAGE_RATE].given ? PH_SITE_GIVES_MESSAGE_RATE : 0u);
-        b->config->site_count++;
-    }
-    b->config->sites = sites;
 }
 
 static void refuse_unknown_blocks(struct ph_builder *b)
@@ -608,15 +497,18 @@ struct ph_config *ph_config_parse_text(const char *name, struct ph_str text,
     b.tree.blocks[0].at = (struct ph_config_position){.file = b.config->path.data, .line = 1};
     ph_build_values(&b, PH_BLOCK_GLOBAL, &b.tree.blocks[0], b.global);
     build_global(&b);
-    ph_build_values(&b, PH_BLOCK_TRANSPORT, only_block(&b, PH_BLOCK_TRANSPORT), b.transport);
+    ph_build_values(&b, PH_BLOCK_TRANSPORT, ph_build_only_block(&b, PH_BLOCK_TRANSPORT),
+                    b.transport);
     build_transport(&b);
     build_queue(&b);
-    build_resolver(&b);
+    ph_build_resolver(&b);
     build_admin_and_log(&b);
-    build_sites(&b);
+    ph_build_sites(&b);
     refuse_unknown_blocks(&b);
     ph_build_receive(&b);
     ph_build_send(&b);
+    ph_build_sort_lines(errors, b.config->path);
+    ph_build_sort_lines(warnings, b.config->path);
     // The values' positions name files by strings of the tree: they are copied where they are kept.
     ph_config_tree_deinit(&b.tree);
     if (!good || b.error_count > 0) {

@@ -1,5 +1,5 @@
-// What the files of the builder share: config/build (values of blocks), config/build_send,
-// config/build_receive. Nobody else includes it.
+// What the files of the builder share: config/build (values of blocks) and the files
+// config/build_…. Nobody else includes it.
 #pragma once
 
 #include "config/keys.h"
@@ -34,7 +34,6 @@ struct ph_builder {
     size_t trust_count;
     struct ph_value global[PH_GLOBAL_COUNT];
     struct ph_value transport[PH_TRANSPORT_COUNT];
-    struct ph_value resolver[PH_RESOLVER_COUNT];
 };
 
 // In the snapshot's memory: lives as long as it.
@@ -44,6 +43,12 @@ void ph_build_error(struct ph_builder *b, struct ph_config_position at, const ch
                     const char *key, const char *format, ...) PH_PRINTF(5, 6);
 void ph_build_warning(struct ph_builder *b, struct ph_config_position at, const char *id,
                       const char *key, const char *format, ...) PH_PRINTF(5, 6);
+// Lines "FILE:LINE: …": those of `first_file` first, each file's in the order of its lines.
+void ph_build_sort_lines(struct ph_buf *lines, struct ph_str first_file);
+// Of kinds that may stand once. NULL: there is none.
+struct ph_config_block *ph_build_only_block(struct ph_builder *b, enum ph_block_kind kind);
+// Numbers that are kept in 32 bits: what doesn't fit is as good as unlimited.
+uint32_t ph_build_bounded(uint64_t number);
 // The values of a block (NULL: all defaults), one for each key of its kind.
 void ph_build_values(struct ph_builder *b, enum ph_block_kind kind, struct ph_config_block *block,
                      struct ph_value *out);
@@ -59,6 +64,8 @@ bool ph_build_file(struct ph_builder *b, const struct ph_value *value, struct ph
 void ph_build_keep_trust(struct ph_builder *b, struct ph_trust *take_trust);
 void ph_build_keep_identity(struct ph_builder *b, struct ph_tls_identity *take_identity);
 void ph_build_keep_server(struct ph_builder *b, struct ph_tls_server *take_server);
+struct ph_expression;
+void ph_build_keep_expression(struct ph_builder *b, struct ph_expression *take_expression);
 
 // What a connector trusts. Values may be NULL: none.
 struct ph_trust_wish {
@@ -83,5 +90,7 @@ void ph_build_check_expiry(struct ph_builder *b, struct ph_config_position at, c
 // What shows when all send connectors are seen together; `at`: where each of them stands.
 void ph_build_check_connectors(struct ph_builder *b, const struct ph_config_position *at);
 
+void ph_build_resolver(struct ph_builder *b);
+void ph_build_sites(struct ph_builder *b);
 void ph_build_send(struct ph_builder *b);
 void ph_build_receive(struct ph_builder *b);

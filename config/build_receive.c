@@ -208,11 +208,6 @@ static void check_mechanisms(struct ph_builder *b, const struct ph_value *v,
     }
 }
 
-static uint32_t bounded(uint64_t number)
-{
-    return number < UINT32_MAX ? (uint32_t)number : UINT32_MAX;
-}
-
 static void build_domain_security(struct ph_builder *b, const struct ph_value *v,
                                   struct ph_receive_connector *c)
 {
@@ -261,10 +256,11 @@ static void build_one(struct ph_builder *b, struct ph_config_block *block,
         c->max_message_size = PH_BUF_BYTES_MAX;
     }
     c->bare_line_endings = (enum ph_bare_line_endings)v[PH_RECEIVE_BARE_LINE_ENDINGS].number;
-    c->max_inbound_connection = bounded(v[PH_RECEIVE_MAX_INBOUND].number);
-    c->max_inbound_connection_per_source = bounded(v[PH_RECEIVE_MAX_INBOUND_SOURCE].number);
-    c->max_recipients_per_message = bounded(v[PH_RECEIVE_MAX_RECIPIENTS].number);
-    c->max_protocol_errors = bounded(v[PH_RECEIVE_MAX_ERRORS].number);
+    c->max_inbound_connection = ph_build_bounded(v[PH_RECEIVE_MAX_INBOUND].number);
+    c->max_inbound_connection_per_source =
+        ph_build_bounded(v[PH_RECEIVE_MAX_INBOUND_SOURCE].number);
+    c->max_recipients_per_message = ph_build_bounded(v[PH_RECEIVE_MAX_RECIPIENTS].number);
+    c->max_protocol_errors = ph_build_bounded(v[PH_RECEIVE_MAX_ERRORS].number);
     c->tarpit_interval_ms = v[PH_RECEIVE_TARPIT].number;
     c->connection_timeout_ms = v[PH_RECEIVE_CONNECTION_TIMEOUT].number;
     c->connection_inactivity_timeout_ms = v[PH_RECEIVE_INACTIVITY_TIMEOUT].number;
@@ -273,7 +269,7 @@ static void build_one(struct ph_builder *b, struct ph_config_block *block,
                        "must be shorter than ConnectionTimeout; write a shorter time, or a longer "
                        "one there");
     }
-    c->max_hop_count = bounded(v[PH_RECEIVE_MAX_HOPS].number);
+    c->max_hop_count = ph_build_bounded(v[PH_RECEIVE_MAX_HOPS].number);
     build_bindings(b, &v[PH_RECEIVE_BINDINGS], c);
     build_ranges(b, &v[PH_RECEIVE_REMOTE_IP_RANGES], c);
     build_users(b, &v[PH_RECEIVE_AUTH_FILE], c);

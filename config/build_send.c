@@ -1,4 +1,4 @@
-// SendConnector blocks: Exchange's rules (EXCHANGE semantics, docs/CONFIG.md), all in one run.
+// SendConnector blocks: Exchange's rules (posthaste.conf(5)), all in one run.
 #include <string.h>
 
 #include "base/hash.h"
@@ -425,20 +425,16 @@ static void build_sources(struct send *s)
     s->c->source_count = count;
 }
 
-static uint32_t bounded(uint64_t number)
-{
-    return number < UINT32_MAX ? (uint32_t)number : UINT32_MAX;
-}
-
 static void build_limits(struct send *s)
 {
     const struct ph_value *v = s->v;
 
     s->c->limits = (struct ph_limits){
-        .max_connections = bounded(v[PH_SEND_MAX_CONNECTIONS].number),
-        .max_messages_per_connection = bounded(v[PH_SEND_MESSAGES_PER_CONNECTION].number),
-        .max_recipients_per_transaction = bounded(v[PH_SEND_RECIPIENTS_PER_TRANSACTION].number),
-        .pipeline_depth = bounded(v[PH_SEND_PIPELINE_DEPTH].number),
+        .max_connections = ph_build_bounded(v[PH_SEND_MAX_CONNECTIONS].number),
+        .max_messages_per_connection = ph_build_bounded(v[PH_SEND_MESSAGES_PER_CONNECTION].number),
+        .max_recipients_per_transaction =
+            ph_build_bounded(v[PH_SEND_RECIPIENTS_PER_TRANSACTION].number),
+        .pipeline_depth = ph_build_bounded(v[PH_SEND_PIPELINE_DEPTH].number),
         .connect_rate = {.count = v[PH_SEND_CONNECT_RATE].number,
                          .interval_ms = v[PH_SEND_CONNECT_RATE].interval},
         .message_rate = {.count = v[PH_SEND_MESSAGE_RATE].number,
@@ -457,7 +453,7 @@ static void build_limits(struct send *s)
         .final_dot_ms = v[PH_SEND_FINAL_DOT_TIMEOUT].number,
     };
     s->c->ramp = v[PH_SEND_RAMP].boolean;
-    s->c->in_doubt_limit = bounded(v[PH_SEND_IN_DOUBT_LIMIT].number);
+    s->c->in_doubt_limit = ph_build_bounded(v[PH_SEND_IN_DOUBT_LIMIT].number);
     s->c->max_message_size = v[PH_SEND_MAX_MESSAGE_SIZE].number;
     s->c->retry_tls_ms = v[PH_SEND_RETRY_TLS].times;
     s->c->retry_tls_count = v[PH_SEND_RETRY_TLS].word_count;

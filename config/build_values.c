@@ -8,6 +8,7 @@
 
 static bool read_choice(const char *choices, struct ph_str text, uint64_t *out)
 {
+    bool on;
     struct ph_str rest = ph_str_from(choices);
     struct ph_str choice;
 
@@ -17,7 +18,31 @@ static bool read_choice(const char *choices, struct ph_str text, uint64_t *out)
             return true;
         }
     }
+    if (strcmp(choices, "on|off") == 0 && ph_value_bool(text, &on)) {
+        *out = on ? 0 : 1;
+        return true;
+    }
     return false;
+}
+
+// "did you mean CertificateValidation?", where a choice is nearly that.
+static const char *nearest_choice(struct ph_builder *b, const struct ph_key *key,
+                                  struct ph_str text)
+{
+    struct ph_str rest = ph_str_from(key->choices);
+    struct ph_str choice;
+    struct ph_str nearest = PH_STR_NONE;
+    unsigned best = 4;
+
+    while (ph_str_cut(&rest, '|', &choice)) {
+        unsigned distance = ph_value_distance(text, choice);
+
+        if (distance < best && distance < choice.len) {
+            best = distance;
+            nearest = choice;
+        }
+    }
+    return nearest.len > 0 ? ph_build_str(b, nearest).data : NULL;
 }
 
 static const char *expected(const struct ph_key *key)
@@ -192,6 +217,21 @@ static const struct ph_config_word *bare_word(const struct ph_config_pair *pair)
     return NULL;
 }
 
+static void refuse_text(struct ph_builder *b, const struct ph_key *key,
+                        const struct ph_value *value)
+{
+    const char *nearest = key->type == PH_KEY_CHOICE ? nearest_choice(b, key, value->text) : NULL;
+
+    if (nearest != NULL) {
+        ph_build_error(b, value->at, "C17", key->name,
+                       "\"%.*s\" isn't possible; did you mean %s? (%s)", PH_STR_ARG(value->text),
+                       nearest, expected(key));
+    } else {
+        ph_build_error(b, value->at, "C17", key->name, "\"%.*s\" isn't possible; write %s",
+                       PH_STR_ARG(value->text), expected(key));
+    }
+}
+
 static void set_given(struct ph_builder *b, const struct ph_key *key,
                       const struct ph_config_pair *pair, struct ph_value *value)
 {
@@ -211,8 +251,7 @@ static void set_given(struct ph_builder *b, const struct ph_key *key,
         ph_build_error(b, pair->at, "C27", key->name, "a text is quoted; write \"%.*s\"",
                        PH_STR_ARG(bare->text));
     } else if (!read_text(b, key, value)) {
-        ph_build_error(b, pair->at, "C17", key->name, "\"%.*s\" isn't possible; write %s",
-                       PH_STR_ARG(value->text), expected(key));
+        refuse_text(b, key, value);
         set_default(b, key, value);
     } else if (!in_range(key, value)) {
         refuse_range(b, key, value);

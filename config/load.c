@@ -129,7 +129,10 @@ static struct ph_config *load_file(const char *path, struct ph_config_files *fil
     unsigned mode;
 
     if (!read_file(NULL, path, &text, &mode, &error)) {
-        ph_buf_printf(errors, "%s:1: C27 file: %.*s\n", path, PH_STR_ARG(ph_buf_str(&error)));
+        ph_buf_printf(errors,
+                      "%s:1: C27 file: can't be read (%.*s); write it as posthaste.conf(5) shows, "
+                      "or name another with -c\n",
+                      path, PH_STR_ARG(ph_buf_str(&error)));
     } else {
         config = load(path, ph_buf_str(&text), files, errors, warnings);
     }

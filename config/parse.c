@@ -32,7 +32,8 @@ struct parser {
     const struct ph_config_includes *includes;
     unsigned depth;
     bool failed;
-    size_t block; // pairs go here
+    size_t block;        // pairs go here
+    uint32_t value_line; // where the last pair's single value stands
 };
 
 static void *own(struct ph_config_tree *tree, void *memory)
@@ -236,11 +237,14 @@ static void read_pair(struct parser *p, const struct token *key)
     advance(p); // the '='
     if (is_value(&p->next)) {
         add_word(&pair, &p->next);
+        p->value_line = p->next.line;
         advance(p);
     } else if (p->next.kind == TOKEN_OPEN) {
         read_list(p, &pair);
     } else {
-        fail(p, key->line, "a value is missing behind =; write Key = value");
+        if (p->next.kind != TOKEN_BAD) { // which has been told of
+            fail(p, key->line, "a value is missing behind =; write Key = value");
+        }
         skip_line(p);
         return;
     }
@@ -272,6 +276,17 @@ static void include(struct parser *p, struct ph_str glob, uint32_t line)
     }
 }
 
+static void refuse_word(struct parser *p, const struct token *word)
+{
+    p->failed = true;
+    ph_buf_printf(p->errors, "%s:%u: C27 syntax: \"%.*s\" %s\n", p->file, word->line,
+                  word->text.len < 64 ? (int)word->text.len : 64, word->text.data,
+                  p->value_line == word->line
+                      ? "stands behind a whole value; a number and its unit are one word (35MB, "
+                        "15m), several values stand in braces {…}"
+                      : "is neither a pair nor a block; write Key = value, or Block \"name\" {");
+}
+
 // What begins with a word: a pair, a block or an include.
 static void read_item(struct parser *p)
 {
@@ -297,8 +312,7 @@ static void read_item(struct parser *p)
         skip_line(p);
         advance(p);
     } else {
-        fail(p, word.line,
-             "this is neither a pair nor a block; write Key = value, or Block \"name\" {");
+        refuse_word(p, &word);
         skip_line(p);
     }
 }

@@ -177,6 +177,9 @@ uint32_t ph_send_connector_source_factor(const struct ph_send_connector *connect
 
 static bool host_matches(struct ph_str pattern, struct ph_str host)
 {
+    if (ph_str_eq(pattern, PH_STR("*"))) {
+        return true;
+    }
     if (ph_str_starts(pattern, PH_STR("*."))) {
         struct ph_str below = ph_str_after(pattern, 1);
 

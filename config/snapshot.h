@@ -201,7 +201,7 @@ enum ph_site_gives { // which limits a Site block gives
 };
 
 struct ph_site_block {
-    struct ph_str pattern;   // MX host: "*.google.com" or a name
+    struct ph_str pattern;   // MX host: "*.google.com", a name, or "*"; A-labels, lower case
     struct ph_limits limits; // only fields that were given (`given` bits)
     unsigned given;          // enum ph_site_gives bits
     struct ph_str source;
@@ -251,7 +251,8 @@ struct ph_config {
     uint64_t tls_report_interval_ms; // RFC 8460: a day
     uint64_t shutdown_timeout_ms;
     uint64_t spool_lock_timeout_ms;
-    uint32_t min_free_percent;
+    uint32_t min_free_percent; // MinFreeSpace, one or the other
+    uint64_t min_free_bytes;
     uint64_t memory_limit;    // bytes; 0: half of the machine
     struct ph_str user;       // whose rights the daemon runs with; empty: who started it
     struct ph_str postmaster; // DSN From, "postmaster@hostname" by default

@@ -6,8 +6,10 @@
 
 bool ph_value_bool(struct ph_str text, bool *out)
 {
-    bool yes = ph_str_eq_nocase(text, PH_STR("true")) || ph_str_eq_nocase(text, PH_STR("$true"));
-    bool no = ph_str_eq_nocase(text, PH_STR("false")) || ph_str_eq_nocase(text, PH_STR("$false"));
+    bool yes = ph_str_eq_nocase(text, PH_STR("true")) || ph_str_eq_nocase(text, PH_STR("$true")) ||
+               ph_str_eq_nocase(text, PH_STR("on"));
+    bool no = ph_str_eq_nocase(text, PH_STR("false")) || ph_str_eq_nocase(text, PH_STR("$false")) ||
+              ph_str_eq_nocase(text, PH_STR("off"));
 
     if (yes || no) {
         *out = yes;

@@ -222,6 +222,7 @@ struct ph_spool_options ph_engine_spool_options(const struct ph_engine *engine, 
         .outcome_delay_ns = config->outcome_sync_delay_ms * PH_NS_PER_MS,
         .message_segment_bytes = segment > 0 ? segment : PH_ENGINE_MESSAGE_SEGMENT_BYTES,
         .min_free_percent = config->min_free_percent,
+        .min_free_bytes = config->min_free_bytes,
         .content_memory_max =
             memory > PH_ENGINE_CONTENT_BYTES_MIN ? memory : PH_ENGINE_CONTENT_BYTES_MIN,
     };

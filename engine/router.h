@@ -1,4 +1,4 @@
-// Which send connector carries a recipient (Exchange's rules: docs/ROUTING.md). Pure.
+// Which send connector carries a recipient (Exchange's rules). Pure.
 #pragma once
 
 #include "base/reason.h"

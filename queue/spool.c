@@ -668,7 +668,8 @@ static void on_space(struct ph_op *op)
 
     if (op->result == 0) {
         spool->low_space =
-            spool->space_free < spool->space_total / 100 * spool->options.min_free_percent;
+            spool->space_free < spool->space_total / 100 * spool->options.min_free_percent ||
+            spool->space_free < spool->options.min_free_bytes;
     }
 }
 

@@ -74,8 +74,9 @@ struct ph_spool_options {
     bool durability_os;        // Durability = os: written, not synced
     uint64_t outcome_delay_ns; // OutcomeSyncDelay
     uint64_t message_segment_bytes; // 64 MiB; small in tests, and where the file system is small
-    uint64_t min_free_percent;      // MinFreeSpace
-    size_t content_memory_max;      // fresh contents kept in memory
+    uint64_t min_free_percent;      // MinFreeSpace, one or the other
+    uint64_t min_free_bytes;
+    size_t content_memory_max; // fresh contents kept in memory
 };
 
 // One live message found by recovery. Borrowed for the call.

@@ -1,4 +1,4 @@
-// Which keys and signatures are strong enough for a chain (Exchange semantics c of docs/TLS.md).
+// Which keys and signatures are strong enough for a chain.
 #pragma once
 
 #include "tls/boringssl.h"

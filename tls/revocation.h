@@ -1,5 +1,5 @@
 // Is a certificate of a path revoked? By a stapled OCSP response, and by the CRLs of a trust store;
-// nothing is fetched here (Exchange semantics f of docs/TLS.md, RFC 5280 §6.3).
+// nothing is fetched here (RFC 5280 §6.3).
 #pragma once
 
 #include <stddef.h>

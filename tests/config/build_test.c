@@ -1,5 +1,5 @@
 // Covers: config/build config/build_values config/build_send config/build_receive
-// Covers: config/build_rules
+// Covers: config/build_rules config/build_report config/build_resolver config/build_sites
 // Covers: config/build_trust config/keys
 //
 // Each error and each warning of the configuration: a text that has it, and its neighbour that
@@ -130,6 +130,27 @@ static const struct {
     {"C17", "Admin { Http = \"8025\" }\n", "1: C17 Http", "Admin { Http = \"127.0.0.1:8025\" }\n"},
     {"C17", "Queue { MessageExpirationTimeout = 91d }\n", "1: C17 MessageExpirationTimeout",
      "Queue { MessageExpirationTimeout = 90d }\n"},
+    {"C17", "TransportConfig { TLSSendDomainSecureList = {\"a b\"} }\n",
+     "1: C17 TLSSendDomainSecureList",
+     "TransportConfig { TLSSendDomainSecureList = {\"b\xc3\xbc"
+     "cher.test\"} }\n"},
+    {"C17", "Resolver {\n Forwarders = {\"ns.test\"}\n}\n", "2: C17 Forwarders",
+     "Resolver { Forwarders = {\"192.0.2.53@5353\", \"2001:db8::53\"} }\n"},
+    {"C17", "Resolver { Forwarders = {\"192.0.2.53@0\"} }\n", "1: C17 Forwarders",
+     "Resolver { Forwarders = {\"192.0.2.53\"} }\n"},
+    {"C17", "Resolver { LocalData = {\"a.test. MX 10\"} }\n", "1: C17 LocalData",
+     "Resolver { LocalData = {\"a.test. MX 10 mx.a.test.\"} }\n"},
+    {"C17", "Resolver { TrustAnchor = \"/nowhere\" }\n", "1: C17 TrustAnchor",
+     "Resolver { TrustAnchor = \"/anchor\" }\n"},
+    {"C17", "Resolver { TrustAnchor = \"/secret\" }\n", "1: C17 TrustAnchor",
+     "Resolver { TrustAnchor = \"/anchor\" }\n"},
+    {"C17", "Site \"goo*gle.test\" {\n}\n", "1: C17 Site", "Site \"*\" {\n}\n"},
+    {"C17", SEND("TlsAuthLevel = DomainValidtion"),
+     "3: C17 TlsAuthLevel: \"DomainValidtion\" isn't possible; did you mean DomainValidation?",
+     SEND("TlsAuthLevel = None")},
+    {"C17", SEND("Ramp = perhaps"), "3: C17 Ramp", SEND("Ramp = on TlsReporting = false")},
+    {"C24", "Site \"*.a.test\" {\n}\nSite \"*.A.test\" {\n}\n", "3: C24 Site",
+     "Site \"*.a.test\" {\n}\nSite \"a.test\" {\n}\n"},
     {"C18", "TransportConfig { MaxPerDomainOutboundConnections = 9 MaxOutboundConnections = 8 }\n",
      "1: C18 MaxPerDomainOutboundConnections",
      "TransportConfig { MaxPerDomainOutboundConnections = 8 MaxOutboundConnections = 8 }\n"},
@@ -287,6 +308,7 @@ static void fill(struct files *files)
     ph_buf_append(files_add(files, "/readable", 0640), PH_STR("user\npassword\n"));
     ph_buf_append(files_add(files, "/good.pem2", 0600), PH_STR("user without a password\n"));
     ph_buf_append(files_add(files, "/users", 0600), PH_STR("# one\nu:$6$salt$hash\n"));
+    ph_buf_append(files_add(files, "/anchor", 0644), PH_STR(". IN DS 20326 8 2 e06d\n"));
     ph_certs_append(root, files_add(files, "/root.pem", 0644));
     ph_certs_destroy(root);
     add_leaf(files, "/good.pem", 0, PH_CERTS_USAGE_BOTH);
@@ -383,6 +405,91 @@ Test(build, every_default_is_within_its_own_bounds)
     cr_expect_eq(config->receive_connectors[0].max_recipients_per_message, 1000);
     cr_expect_eq(config->retry.delay_notification_ms, 4 * 3600000);
     ph_config_release(config);
+    ph_buf_deinit(&errors);
+    ph_buf_deinit(&warnings);
+}
+
+// Domains are looked for in A-labels: what an administrator writes another way is the same domain.
+Test(build, domains_and_hosts_are_normalized)
+{
+    static const char text[] = "TransportConfig { TLSSendDomainSecureList = {\"Contoso.COM.\", "
+                               "\"b\xc3\xbc"
+                               "cher.test\"} }\n"
+                               "Site \"*.B\xc3\xbc"
+                               "cher.test.\" { MaxConnections = 3 }\nSite \"*\" { MaxConnections "
+                               "= 4294967297 }\n" SEND("");
+    struct ph_buf errors = {0};
+    struct ph_buf warnings = {0};
+    struct ph_config *config =
+        ph_config_parse_text("/t.conf", ph_str_from(text), NULL, &errors, &warnings);
+    const struct ph_send_connector *connector;
+
+    cr_assert_not_null(config, "%s", ph_buf_cstr(&errors));
+    connector = &config->send_connectors[0];
+    cr_expect(
+        ph_config_policy(config, connector, PH_STR("contoso.com"), false).domain_secure_misrouted);
+    cr_expect(ph_config_policy(config, connector, PH_STR("xn--bcher-kva.test"), false)
+                  .domain_secure_misrouted);
+    cr_expect_eq(
+        ph_config_limits(config, connector, PH_STR("mx.xn--bcher-kva.test"), NULL).max_connections,
+        3);
+    cr_expect_eq(ph_config_limits(config, connector, PH_STR("mx.a.test"), NULL).max_connections,
+                 UINT32_MAX);
+    ph_config_release(config);
+    ph_buf_deinit(&errors);
+    ph_buf_deinit(&warnings);
+}
+
+Test(build, errors_stand_in_the_order_of_the_files)
+{
+    static const char text[] = "Workers = 999\ninclude \"/more.conf\"\nRequireTLS\n"
+                               "SendConnector \"s\" {\n Port = 0\n AddressSpaces = {\"*\"}\n}\n"
+                               "Nonsense = 1\n";
+    static const char *const wanted[] = {"/t.conf:1: C17 Workers", "/t.conf:3: C27 syntax",
+                                         "/t.conf:5: C17 Port", "/t.conf:8: C21 Nonsense",
+                                         "/more.conf:2: C21 Workers"};
+    struct files files;
+    struct ph_buf errors = {0};
+    struct ph_buf warnings = {0};
+    struct ph_str rest;
+    struct ph_str line;
+    size_t count = 0;
+
+    files_init(&files, NOW_S);
+    ph_buf_append(files_add(&files, "/more.conf", 0644), PH_STR("\nSite \"x\" { Workers = 1 }\n"));
+    cr_expect_null(
+        ph_config_parse_text("/t.conf", ph_str_from(text), &files.calls, &errors, &warnings));
+    rest = ph_buf_str(&errors);
+    for (; ph_str_cut(&rest, '\n', &line); count++) {
+        cr_assert(count < PH_ARRAY_LEN(wanted), "%s", ph_buf_cstr(&errors));
+        cr_expect(ph_str_starts(line, ph_str_from(wanted[count])), "wanted %s in %s", wanted[count],
+                  ph_buf_cstr(&errors));
+    }
+    cr_expect_eq(count, PH_ARRAY_LEN(wanted), "%s", ph_buf_cstr(&errors));
+    files_deinit(&files);
+    ph_buf_deinit(&errors);
+    ph_buf_deinit(&warnings);
+}
+
+Test(build, shares_and_sizes)
+{
+    static const char text[] = "MinFreeSpace = 5GB\nMemoryLimit = 50%\n";
+    struct files files;
+    struct ph_buf errors = {0};
+    struct ph_buf warnings = {0};
+    struct ph_config *config;
+
+    files_init(&files, NOW_S);
+    ph_buf_append(files_add(&files, "/proc/self/cgroup", 0444), PH_STR("0::/mail/out\n"));
+    ph_buf_append(files_add(&files, "/sys/fs/cgroup/mail/out/memory.max", 0444), PH_STR("max\n"));
+    ph_buf_append(files_add(&files, "/sys/fs/cgroup/mail/memory.max", 0444), PH_STR("1000000\n"));
+    config = ph_config_parse_text("/t.conf", ph_str_from(text), &files.calls, &errors, &warnings);
+    cr_assert_not_null(config, "%s", ph_buf_cstr(&errors));
+    cr_expect_eq(config->memory_limit, 500000);
+    cr_expect_eq(config->min_free_bytes, UINT64_C(5) << 30);
+    cr_expect_eq(config->min_free_percent, 0);
+    ph_config_release(config);
+    files_deinit(&files);
     ph_buf_deinit(&errors);
     ph_buf_deinit(&warnings);
 }

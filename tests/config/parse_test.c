@@ -21,6 +21,8 @@ static const struct {
     {"B { A = 1\n", "t:1: C27 syntax: the block isn't closed"},
     {"B { C { A = 1 } }\n", "t:1: C27 syntax: a block stands within another"},
     {"}\n", "t:1: C27 syntax"},
+    {"A = 35 MB\n", "t:1: C27 syntax: \"MB\" stands behind a whole value"},
+    {"A = 1\nMB\n", "t:2: C27 syntax: \"MB\" is neither"},
     {"= 1\n", "t:1: C27 syntax"},
     {"A = 1\na = 2\n", "t:2: C27 a: given twice; the first is at t:1"},
     {"A = \x01\n", "t:1: C27 syntax"},

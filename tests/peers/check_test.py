@@ -41,14 +41,15 @@ def main():
         path = directory.path / "bad.conf"
         path.write_text(MISTAKES)
         done = check(path)
-        found = {}
+        found, order = {}, []
         for line in done.stderr.splitlines():
             where, _, rest = line.removeprefix(f"{path}:").partition(": ")
             ident, key = rest.split()[:2]
             if ident.startswith("C"):
                 assert line.startswith(f"{path}:") and key.endswith(":") and "; " in rest, line
                 found.setdefault(int(where), set()).add(ident)
-        assert done.returncode == 1
+                order.append(int(where))
+        assert done.returncode == 1 and order == sorted(order), done.stderr
         for line, ident in WANTED.items():
             assert ident in found.get(line, set()), (line, ident, done.stderr)
         as_json = json.loads(check(path, "--json").stdout)
@@ -58,7 +59,8 @@ def main():
         good.write_text('SendConnector "a" { AddressSpaces = {"*"} }\n')
         done = check(good)
         assert done.returncode == 0 and "0 errors, 0 warnings" in done.stdout, done
-        assert check(directory.path / "none.conf").returncode == 1
+        done = check(directory.path / "none.conf")
+        assert done.returncode == 1 and "can't be read (No such file" in done.stderr and "; write" in done.stderr, done
         print(f"check: {len(WANTED)} different mistakes in one run, each at its line with its remedy")
         return 0
 
