@@ -92,6 +92,15 @@ static bool read_name(struct ph_str wire, char out[PH_DNS_NAME_BYTES_MAX])
     return wire.len == 1; // the root's zero, and nothing behind it
 }
 
+// "192.0.2.1." written where a host belongs: no top-level domain is a number (RFC 3696 §2).
+static bool is_address(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    const char *last = dot != NULL ? dot + 1 : name;
+
+    return last[0] != '\0' && last[strspn(last, "0123456789")] == '\0';
+}
+
 static int by_preference_then_name(const void *left, const void *right)
 {
     const struct ph_mx_host *a = left;
@@ -132,7 +141,7 @@ static void read_record(struct parsed *parsed, struct ph_str record)
 {
     struct ph_mx_host host;
 
-    if (record.len < 3 || !read_name(ph_str_after(record, 2), host.name)) {
+    if (record.len < 3 || !read_name(ph_str_after(record, 2), host.name) || is_address(host.name)) {
         parsed->malformed = true;
         return;
     }

@@ -290,11 +290,33 @@ static void resolve_next_host(struct ph_connection *c)
     }
 }
 
+// Where we listen ourselves, mail would only come back. Bindings to any address don't tell: there
+// hops are counted.
+static bool is_own_address(const struct ph_connection *c, const struct ph_endpoint *endpoint)
+{
+    const struct ph_config *config = c->site->spec->config;
+    struct ph_endpoint at = *endpoint;
+    bool own = false;
+
+    at.port = c->site->spec->port;
+    for (size_t i = 0; i < config->receive_connector_count; i++) {
+        const struct ph_receive_connector *connector = &config->receive_connectors[i];
+
+        for (size_t j = 0; connector->enabled && j < connector->binding_count; j++) {
+            own |= ph_endpoint_eq(&connector->bindings[j].at, &at);
+        }
+    }
+    return own;
+}
+
 static bool address_allowed(const struct ph_connection *c, const struct ph_endpoint *endpoint)
 {
     const struct ph_resolver_settings *settings = &c->site->spec->config->resolver;
     bool allowed = c->site->spec->smart || !ph_endpoint_is_special(endpoint);
 
+    if (is_own_address(c, endpoint)) {
+        return false;
+    }
     for (size_t i = 0; !allowed && i < settings->allowed_destination_count; i++) {
         allowed = ph_cidr_contains(&settings->allowed_destinations[i], endpoint);
     }
@@ -333,6 +355,18 @@ static struct ph_reason lookup_reason(const struct ph_connection *c,
     char address[PH_ENDPOINT_TEXT_MAX];
     const struct ph_resolve_op *worse = a->status < aaaa->status ? a : aaaa;
 
+    if (refused->family != PH_FAMILY_NONE && is_own_address(c, refused)) {
+        struct ph_reason reason =
+            ph_reason_make(PH_REASON_DNS_MX_LOOP,
+                           "%s has the address %s, where this host listens: mail for it would come "
+                           "back",
+                           c->host->name, ph_endpoint_format_address(refused, address));
+
+        // Unlike the name of an MX record an address may be wrong for a time: the mail waits.
+        reason.code = 451;
+        reason.status = (struct ph_status){.class = 4, .subject = 4, .detail = 6};
+        return reason;
+    }
     if (refused->family != PH_FAMILY_NONE) {
         return ph_reason_make(PH_REASON_DNS_TARGET_REFUSED,
                               "%s has the address %s, a loopback, private or special one that DNS "

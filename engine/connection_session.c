@@ -447,6 +447,7 @@ static void read_replies(struct ph_connection *c)
     while (!c->close_requested && c->inbound.len > 0 && event != PH_CLIENT_EVENT_MORE) {
         struct ph_str input = ph_buf_str(&c->inbound);
         size_t before = input.len;
+        uint64_t replies = ph_client_reply_count(c->client);
 
         c->reading = true;
         event = ph_client_feed(c->client, &input);
@@ -455,7 +456,9 @@ static void read_replies(struct ph_connection *c)
         ph_buf_consume(&c->inbound, before - input.len);
         handle_event(c, event);
         if (!c->close_requested && c->state != PH_CONNECTION_HANDSHAKE) {
-            ph_connection_arm_deadline(c, true);
+            // A part of a reply is none: a host that drips has no more time than one that is
+            // silent.
+            ph_connection_arm_deadline(c, ph_client_reply_count(c->client) > replies);
         }
     }
     if (c->inbound.overflow && !c->close_requested) {

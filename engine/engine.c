@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/keep_file.h"
+#include "engine/guesses.h"
 #include "engine/sources.h"
 #include "engine/ticket_file.h"
 #include "engine/sts_cache.h"
@@ -27,6 +28,7 @@ struct ph_engine {
     uint16_t log_count;
     struct ph_worker *workers;
     struct ph_sources *sources;
+    struct ph_guesses *guesses;
     struct ph_tickets *tickets; // of all workers
     struct ph_sts_cache *sts_cache;
     struct ph_tlsrpt *tlsrpt;
@@ -130,6 +132,7 @@ int ph_engine_create(const struct ph_engine_options *options, struct ph_engine *
     struct ph_engine *engine = ph_alloc(sizeof(*engine));
     const struct ph_config *config = options->config;
     struct ph_buf path = {0};
+    uint64_t guesses_seed;
     int result;
 
     PH_CHECK(options->worker_count > 0 && options->worker_count <= PH_WORKERS_MAX);
@@ -152,6 +155,8 @@ int ph_engine_create(const struct ph_engine_options *options, struct ph_engine *
         return result;
     }
     engine->sources = ph_sources_create();
+    ph_io_random(engine->options.start_io, &guesses_seed, sizeof(guesses_seed));
+    engine->guesses = ph_guesses_create(guesses_seed);
     load_tickets(engine);
     load_sts(engine);
     engine->tlsrpt = ph_tlsrpt_create(config->tls_report_interval_ms);
@@ -258,6 +263,11 @@ struct ph_tlsrpt *ph_engine_tlsrpt(struct ph_engine *engine)
 struct ph_sts_cache *ph_engine_sts_cache(struct ph_engine *engine)
 {
     return engine->sts_cache;
+}
+
+struct ph_guesses *ph_engine_guesses(struct ph_engine *engine)
+{
+    return engine->guesses;
 }
 
 struct ph_sources *ph_engine_sources(struct ph_engine *engine)
@@ -380,6 +390,7 @@ void ph_engine_destroy(struct ph_engine *engine)
     save_tlsrpt(engine);
     ph_spool_directory_close(engine->directory);
     ph_sources_destroy(engine->sources);
+    ph_guesses_destroy(engine->guesses);
     ph_sts_cache_destroy(engine->sts_cache);
     ph_tlsrpt_destroy(engine->tlsrpt);
     if (engine->config != engine->options.config) {

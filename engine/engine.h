@@ -73,6 +73,8 @@ void ph_engine_report_notice(struct ph_engine *engine, struct ph_str text);
 void ph_engine_report_problem(struct ph_engine *engine, struct ph_str text);
 struct ph_tickets;
 struct ph_tickets *ph_engine_tickets(struct ph_engine *engine); // of all workers
+struct ph_guesses;
+struct ph_guesses *ph_engine_guesses(struct ph_engine *engine);
 struct ph_sources;
 struct ph_sources *ph_engine_sources(struct ph_engine *engine);
 struct ph_tlsrpt;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/date.h"
+#include "engine/guesses.h"
 #include "engine/storing.h"
 #include "engine/worker_ingest.h"
 #include "queue/content.h"
@@ -80,11 +81,37 @@ static bool may_relay(const struct ph_receive_connector *connector, const struct
     return may;
 }
 
-static void set_timer(struct ph_ingest *i)
+// How long the connection may go on. A message that is under way then has the time of one silence
+// to end: beyond it a client that drips holds a place for ever.
+static uint64_t time_left_ms(const struct ph_ingest *i)
+{
+    uint64_t end_ms = i->opened_ms + i->connector->connection_timeout_ms;
+    uint64_t now_ms = ph_worker_now_ms(i->worker);
+
+    if (ph_server_in_message(i->server)) {
+        end_ms += i->connector->connection_inactivity_timeout_ms;
+    }
+    return end_ms > now_ms ? end_ms - now_ms : 0;
+}
+
+static void set_silence_timer(struct ph_ingest *i)
 {
     ph_wheel_set(&i->worker->wheel, &i->timer,
                  i->worker->io->now_ns +
                      i->connector->connection_inactivity_timeout_ms * PH_NS_PER_MS);
+}
+
+static void set_timer(struct ph_ingest *i)
+{
+    uint64_t left_ms = time_left_ms(i);
+    bool over = left_ms == 0 && !ph_server_in_message(i->server);
+
+    i->stop |= over; // said at the next chance; what is being answered gets its answer
+    if (over || left_ms >= i->connector->connection_inactivity_timeout_ms) {
+        set_silence_timer(i);
+    } else {
+        ph_wheel_set(&i->worker->wheel, &i->timer, i->worker->io->now_ns + left_ms * PH_NS_PER_MS);
+    }
 }
 
 static void begin_tls(struct ph_ingest *i)
@@ -312,6 +339,14 @@ static void check_password(struct ph_ingest *i)
     struct ph_str password;
 
     ph_server_credentials(i->server, &user, &password);
+    // Who may relay anyhow gains nothing by guessing, and may be many behind one address.
+    if (!may_relay(i->connector, &i->peer) &&
+        !ph_guesses_allow(ph_engine_guesses(i->worker->engine), i->worker->io->now_ns, &i->peer,
+                          user)) {
+        PH_COUNT(i->worker, passwords_put_off, 1);
+        ph_server_authentication_put_off(i->server);
+        return;
+    }
     for (size_t n = 0; n < i->connector->user_count; n++) {
         if (ph_str_eq(i->connector->users[n].user, user)) {
             found = &i->connector->users[n];
@@ -494,6 +529,15 @@ static void on_password(struct ph_op *op)
         begin_close(i);
         return;
     }
+    if (op->result != 1) {
+        struct ph_str user;
+        struct ph_str password;
+
+        ph_server_credentials(i->server, &user, &password);
+        PH_COUNT(i->worker, passwords_wrong, 1);
+        ph_guesses_wrong(ph_engine_guesses(i->worker->engine), i->worker->io->now_ns, &i->peer,
+                         user);
+    }
     ph_server_authenticated(i->server, op->result == 1);
     process(i);
     flush(i);
@@ -538,9 +582,6 @@ static void on_stored(void *owner, uint64_t id, int64_t result)
         ph_server_stored(i->server, ph_str_from(ph_message_id_format(id, text)));
     } else {
         refuse(i, result == -ENOSPC ? PH_SPOOL_FULL : PH_SPOOL_FAILED);
-    }
-    if (ph_worker_now_ms(i->worker) - i->opened_ms >= i->connector->connection_timeout_ms) {
-        i->stop = true;
     }
     set_timer(i);
     process(i);
@@ -609,11 +650,14 @@ static void on_timer(struct ph_timer *timer)
         return;
     }
     if (i->storing) {
-        set_timer(i); // it is us who are late
+        set_silence_timer(i); // it is us who are late
     } else if (i->handshaking || i->ending || i->send_pending) {
         begin_close(i);
     } else {
-        ph_server_end(i->server, "4.4.2", "nothing came for too long");
+        ph_server_end(i->server, "4.4.2",
+                      time_left_ms(i) == 0 ? "this connection has lasted long enough"
+                                           : "nothing came for too long");
+        set_silence_timer(i); // for a client that doesn't read it either
         process(i);
         flush(i);
     }

@@ -46,6 +46,8 @@ struct ph_revocation_keeper;
     X(ambiguous_resends, "attempts that may be a second delivery")                                 \
     X(in_doubt, "attempts that ended in doubt")                                                    \
     X(ingest_connections, "connections accepted")                                                  \
+    X(passwords_wrong, "passwords of clients that were wrong")                                     \
+    X(passwords_put_off, "passwords not looked at after too many wrong ones")                      \
     X(partners_refused, "messages refused for want of a partner's mutual TLS")                     \
     X(ingest_refused_space, "messages refused for want of space")                                  \
     X(sessions_opened, "sessions opened to next hops")                                             \

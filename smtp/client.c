@@ -105,6 +105,11 @@ bool ph_client_bdat_unsafe(const struct ph_client *client)
     return client->bdat_unsafe;
 }
 
+uint64_t ph_client_reply_count(const struct ph_client *client)
+{
+    return client->reply_count;
+}
+
 uint32_t ph_client_outstanding(const struct ph_client *client)
 {
     return client->outstanding;

@@ -127,6 +127,7 @@ enum ph_reason_kind ph_client_unfit(const struct ph_client *client,
 // lacks PIPELINING), then `configured`.
 uint32_t ph_client_depth(const struct ph_client *client, uint32_t configured);
 uint32_t ph_client_outstanding(const struct ph_client *client);
+uint64_t ph_client_reply_count(const struct ph_client *client); // whole ones, so far
 // State IDLE or TRANSACTIONS. Takes the clearance; borrows the transaction until it is done.
 void ph_client_send_envelope(struct ph_client *client, struct ph_clearance *take_clearance,
                              struct ph_client_transaction *transaction);

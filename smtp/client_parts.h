@@ -111,7 +111,8 @@ struct ph_client {
     enum ph_client_state state;
     struct ph_ehlo ehlo;
     struct ph_reply reply;
-    bool reply_whole; // it was read to its end, and taken
+    uint64_t reply_count; // whole ones, so far
+    bool reply_whole;     // it was read to its end, and taken
     struct ph_reason end_reason;
     struct ph_client_output output;
     struct ph_client_expected *expected; // ring

@@ -28,6 +28,7 @@ enum ph_client_event ph_client_feed(struct ph_client *client, struct ph_str *inp
             return ph_client_end(client, &reason);
         case PH_REPLY_COMPLETE:
             client->reply_whole = true;
+            client->reply_count++;
             break;
         }
         if (client->state == PH_CLIENT_STARTTLS && client->reply.code == 220 && input->len > 0) {

@@ -420,6 +420,14 @@ void ph_server_credentials(const struct ph_server *server, struct ph_str *out_us
     *out_password = ph_buf_str(&server->login_password);
 }
 
+static void count_failure(struct ph_server *server)
+{
+    server->auth_failures++;
+    if (server->auth_failures >= PH_SERVER_AUTH_FAILURES_MAX) {
+        ph_server_end(server, "4.7.0", "too many failures");
+    }
+}
+
 void ph_server_authenticated(struct ph_server *server, bool right)
 {
     PH_CHECK(server->state == PH_SERVER_WAIT_AUTH);
@@ -430,11 +438,18 @@ void ph_server_authenticated(struct ph_server *server, bool right)
         ph_server_reply(server, 235, "2.7.0", "authenticated");
     } else {
         ph_server_reply(server, 535, "5.7.8", "the user or the password is wrong");
-        server->auth_failures++;
-        if (server->auth_failures >= PH_SERVER_AUTH_FAILURES_MAX) {
-            ph_server_end(server, "4.7.0", "too many failures");
-        }
+        count_failure(server);
     }
+    wipe(&server->login_user);
+    wipe(&server->login_password);
+}
+
+void ph_server_authentication_put_off(struct ph_server *server)
+{
+    PH_CHECK(server->state == PH_SERVER_WAIT_AUTH);
+    server->state = PH_SERVER_COMMANDS;
+    ph_server_reply(server, 454, "4.7.0", "too many wrong passwords of late, try later");
+    count_failure(server);
     wipe(&server->login_user);
     wipe(&server->login_password);
 }

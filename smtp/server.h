@@ -65,6 +65,8 @@ void ph_server_tls_established(struct ph_server *server); // forgets what was sa
 void ph_server_credentials(const struct ph_server *server, struct ph_str *out_user,
                            struct ph_str *out_password);
 void ph_server_authenticated(struct ph_server *server, bool right);
+// The credentials aren't looked at: 454, and it counts as a failure.
+void ph_server_authentication_put_off(struct ph_server *server);
 struct ph_str ph_server_user(const struct ph_server *server); // authenticated; empty: not
 
 // Of the message in the events CHUNK and MESSAGE. arrival, expiry and priority are the owner's.

@@ -58,6 +58,8 @@ Test(mx, answers_and_what_follows)
         {PH_RESOLVE_OK, {{0, ""}, {10, "a.test"}}, 2, PH_REASON_DNS_FAILURE, ""},
         {PH_RESOLVE_OK, {{10, "bad name.test"}, {20, "a.test"}}, 2, PH_REASON_NONE, "a.test "},
         {PH_RESOLVE_OK, {{10, "x\r\n.test"}}, 1, PH_REASON_DNS_FAILURE, ""},
+        {PH_RESOLVE_OK, {{10, "127.0.0.1"}}, 1, PH_REASON_DNS_FAILURE, ""},
+        {PH_RESOLVE_OK, {{10, "127.0.0.1"}, {20, "a.1.test"}}, 2, PH_REASON_NONE, "a.1.test "},
         {PH_RESOLVE_OK,
          {{5, "a.test"}, {10, "OUT1.example.net"}, {10, "b.test"}, {20, "c.test"}},
          4,

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Holds the tree to its own rules: room arrows, mirrored tests, calls we have a better form for."""
+"""Holds the tree to its own rules: room arrows, mirrored tests, calls we have a better form for, and attacks
+that have their tests."""
 import pathlib
 import re
 import sys
@@ -63,5 +64,28 @@ for room, allowed in MAY_INCLUDE.items():
             mirror = ROOT / "tests" / room / f"{path.stem}_test.c"
             if not mirror.exists() and f"{room}/{path.stem}" not in COVERED:
                 faults.append(f"{name}: no {mirror.relative_to(ROOT)}, and no other test covers it")
+
+
+def test_exists(where, name):
+    """Does a test that docs/ATTACKS.md names exist?"""
+    if where == "table":
+        rows = (ROOT / "tests/conformance/table.txt").read_text()
+        return re.search(rf"^{name}[a-z]? ", rows, re.M)
+    if where == "sim":
+        return f"X({name}," in (ROOT / "tests/sim/options.h").read_text()
+    if where.startswith("peers/"):
+        path = ROOT / "tests" / f"{where}_test.py"
+        return path.exists() and re.search(rf"\b{name}\b", path.read_text())
+    path = ROOT / "tests" / f"{where}_test.c"
+    return path.exists() and re.search(rf"^Test\(\w+, {name}\b", path.read_text(), re.M)
+
+
+attacks = (ROOT / "docs/ATTACKS.md").read_text()
+for where, name in re.findall(r"`([a-z_/]+):([0-9a-z_A-Z]+)`", attacks):
+    if not test_exists(where, name):
+        faults.append(f"docs/ATTACKS.md: there is no test {where}:{name}")
+for line in attacks.splitlines():
+    if re.match(r"\| (?!attack |source |---)", line) and "`" not in line.rsplit("|", 2)[1]:
+        faults.append(f"docs/ATTACKS.md: no test: {line[:60]}")
 print("\n".join(faults) if faults else "house: in order")
 sys.exit(1 if faults else 0)
