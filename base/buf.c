@@ -111,6 +111,20 @@ void ph_buf_clear(struct ph_buf *buf)
     buf->overflow = false;
 }
 
+void ph_buf_trim(struct ph_buf *buf)
+{
+    char *smaller = buf->len > 0 && buf->len < buf->cap ? realloc(buf->data, buf->len) : NULL;
+
+    if (buf->len == 0) {
+        free(buf->data);
+        buf->data = NULL;
+        buf->cap = 0;
+    } else if (smaller != NULL) {
+        buf->data = smaller;
+        buf->cap = buf->len;
+    }
+}
+
 struct ph_str ph_buf_str(const struct ph_buf *buf)
 {
     return (struct ph_str){.data = buf->data != NULL ? buf->data : "", .len = buf->len};

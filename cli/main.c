@@ -37,6 +37,10 @@ static void print_help(FILE *out)
     fprintf(out, "\nThe configuration is " PH_CONFIG_PATH " unless -c names another.\n");
 }
 
+// jemalloc's settings: a thread of its own gives back what a burst has left behind, after seconds.
+extern const char *malloc_conf;
+const char *malloc_conf = "background_thread:true,dirty_decay_ms:5000,muzzy_decay_ms:0";
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {

@@ -2,6 +2,7 @@
 #include "dns/tlsa.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void read_records(const struct ph_resolve_op *answer, struct ph_tlsa *out);
@@ -9,6 +10,7 @@ static void apply_digest_agility(struct ph_tlsa *tlsa);
 
 void ph_tlsa_deinit(struct ph_tlsa *tlsa)
 {
+    free(tlsa->records);
     ph_buf_deinit(&tlsa->data);
     *tlsa = (struct ph_tlsa){0};
 }
@@ -148,10 +150,29 @@ static void read_record(struct ph_tlsa *out, struct ph_str rdata)
     out->records[out->record_count++] = record;
 }
 
+// As many as there can be usable ones.
+static size_t count_records(struct ph_str rest)
+{
+    size_t count = 0;
+
+    while (rest.len >= 2 && count < PH_TLSA_RECORDS_MAX) {
+        size_t len = (size_t)((uint8_t)rest.data[0] << 8 | (uint8_t)rest.data[1]);
+
+        rest = ph_str_after(rest, 2 + len);
+        count++;
+    }
+    return count;
+}
+
 static void read_records(const struct ph_resolve_op *answer, struct ph_tlsa *out)
 {
     struct ph_str rest = ph_buf_str(&answer->rdata);
+    size_t count = count_records(rest);
 
+    if (count == 0) {
+        return;
+    }
+    out->records = ph_alloc(count * sizeof(*out->records));
     while (rest.len >= 2) {
         size_t len = (size_t)((uint8_t)rest.data[0] << 8 | (uint8_t)rest.data[1]);
 

@@ -53,7 +53,7 @@ enum ph_tlsa_status {
 struct ph_tlsa {
     enum ph_tlsa_status status;
     char base_domain[PH_DNS_NAME_BYTES_MAX]; // SNI, and a name of the certificate (usage 2)
-    struct ph_tlsa_record records[PH_TLSA_RECORDS_MAX]; // the usable ones, after digest agility
+    struct ph_tlsa_record *records;          // owned; the usable ones, after digest agility
     size_t record_count;
     struct ph_buf data; // owned
     uint32_t ttl_s;

@@ -103,6 +103,7 @@ void ph_connection_open(struct ph_site *site, struct ph_dispatch *dispatch)
     ph_op_init(&c->send_op, ph_connection_on_sent, c);
     ph_op_init(&c->close_op, on_closed, c);
     ph_timer_init(&c->timer, on_timer, c);
+    c->addresses = ph_alloc(PH_CONNECTION_ADDRESSES_MAX * sizeof(*c->addresses));
     ph_buf_init(&c->ciphertext, 0);
     ph_buf_init(&c->inbound, PH_CONNECTION_INBOUND_BYTES_MAX);
     TAILQ_INSERT_TAIL(&site->connections, c, link);
@@ -117,11 +118,24 @@ void ph_connection_open(struct ph_site *site, struct ph_dispatch *dispatch)
     }
 }
 
+static void set_reason(struct ph_connection *c, const struct ph_reason *reason)
+{
+    if (c->reason == NULL) {
+        c->reason = ph_alloc(sizeof(*c->reason));
+    }
+    *c->reason = *reason;
+}
+
+static struct ph_reason reason_of(const struct ph_connection *c)
+{
+    return c->reason != NULL ? *c->reason : (struct ph_reason){0};
+}
+
 // Where no host takes REQUIRETLS the mail can't be sent; where one of them had another trouble it
 // may be, later.
 static bool lacks_requiretls(const struct ph_connection *c)
 {
-    return c->reason.kind == PH_REASON_REQUIRETLS_UNSUPPORTED && !c->failed_otherwise;
+    return reason_of(c).kind == PH_REASON_REQUIRETLS_UNSUPPORTED && !c->failed_otherwise;
 }
 
 // The connection is over: its site takes the grant back.
@@ -130,7 +144,7 @@ static void end(struct ph_connection *c)
     struct ph_site *site = c->site;
     struct ph_dispatch *dispatch = c->opened_for;
     enum ph_site_release how = c->limited ? PH_SITE_RELEASE_LIMITED : PH_SITE_RELEASE_GOOD;
-    struct ph_reason reason = c->reason;
+    struct ph_reason reason = reason_of(c);
 
     // A session that broke before it got anything done is a host that is down: coming back at once
     // would go round for ever.
@@ -167,6 +181,9 @@ static void end(struct ph_connection *c)
     ph_buf_deinit(&c->answering);
     ph_session_note_release(c->note);
     ph_tlsa_deinit(&c->tlsa);
+    free(c->dane_verdict);
+    free(c->addresses);
+    free(c->reason);
     ph_buf_deinit(&c->ciphertext);
     ph_buf_deinit(&c->inbound);
     // The dispatch first: what it says of its queue comes before what the site does next.
@@ -185,9 +202,9 @@ static void keep_reason(struct ph_connection *c, const struct ph_reason *reason)
 
     if (ph_reason_is_tls(reason->kind)) {
         c->refused_by_policy = true;
-        c->reason = *reason;
+        set_reason(c, reason);
     } else if (!c->refused_by_policy && !(lacks && c->failed_otherwise)) {
-        c->reason = *reason;
+        set_reason(c, reason);
     }
 }
 
@@ -249,6 +266,17 @@ void ph_connection_address_failed(struct ph_connection *c, const struct ph_reaso
     ph_connection_request_close(c, PH_CONNECTION_THEN_NEXT_ADDRESS);
 }
 
+void ph_connection_drop_plan(struct ph_connection *c)
+{
+    free(c->addresses);
+    c->addresses = NULL;
+    free(c->reason);
+    c->reason = NULL;
+    c->address_count = 0;
+    c->address_next = 0;
+    c->order_next = c->order_count;
+}
+
 static bool enough_tries(const struct ph_connection *c)
 {
     return c->tries >= PH_CONNECTION_TRIES_MAX && !ph_engine_only_tries(c->worker->engine);
@@ -270,7 +298,8 @@ static void resolve_next_host(struct ph_connection *c)
     c->address_count = 0;
     c->address_next = 0;
     ph_tlsa_deinit(&c->tlsa);
-    c->dane_verdict = (struct ph_dane_verdict){0};
+    free(c->dane_verdict);
+    c->dane_verdict = NULL;
     c->tlsa_until_ms = PH_NEVER;
     if (c->host->is_literal) {
         c->tlsa.status = PH_TLSA_NONE; // it has no name to publish under
@@ -432,7 +461,7 @@ static void host_refused(struct ph_connection *c, const struct ph_reason *reason
     note_failure(c, reason, "dns");
     ph_connection_report_failure(c, reason->kind);
     c->refused_by_policy = true; // also where the failure is one of DNS: its zone is signed
-    c->reason = *reason;
+    set_reason(c, reason);
     resolve_next_host(c);
 }
 
@@ -730,7 +759,9 @@ static void on_closed(struct ph_op *op)
     c->socket = NULL;
     if (c->client != NULL) {
         if (ph_client_state(c->client) != PH_CLIENT_ENDED) {
-            ph_client_abort(c->client, &c->reason);
+            struct ph_reason reason = reason_of(c);
+
+            ph_client_abort(c->client, &reason);
         }
         ph_connection_finish_done(c);
         ph_client_destroy(c->client);

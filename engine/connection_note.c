@@ -93,5 +93,6 @@ struct ph_session_note *ph_connection_note_create(const struct ph_connection *c)
     if (facts->chain != NULL) {
         put_certificate(&out, facts->chain);
     }
+    ph_buf_trim(&note->json); // it lives as long as the session
     return note;
 }

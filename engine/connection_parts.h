@@ -37,20 +37,20 @@ struct ph_connection {
     size_t order_count;
     size_t order_next;
     const struct ph_site_host *host;
-    struct ph_endpoint addresses[PH_CONNECTION_ADDRESSES_MAX];
+    struct ph_endpoint *addresses; // room for PH_CONNECTION_ADDRESSES_MAX; NULL once it is open
     size_t address_count;
     size_t address_next;
     struct ph_resolve_op *lookups[2]; // AAAA, A; while RESOLVE
     unsigned lookups_pending;
-    struct ph_dane_lookup *dane_lookup;  // while RESOLVE, after the addresses
-    struct ph_tlsa tlsa;                 // what the host publishes
-    uint64_t tlsa_until_ms;              // then it is asked anew: no more messages here
-    struct ph_dane_verdict dane_verdict; // of the chain it was last made for
-    struct ph_crls_asked lists;          // by which the session at hand was judged
+    struct ph_dane_lookup *dane_lookup;   // while RESOLVE, after the addresses
+    struct ph_tlsa tlsa;                  // what the host publishes
+    uint64_t tlsa_until_ms;               // then it is asked anew: no more messages here
+    struct ph_dane_verdict *dane_verdict; // owned; of the chain it was last made for; NULL: none
+    struct ph_crls_asked lists;           // by which the session at hand was judged
     unsigned tries;
     bool refused_by_policy;
-    bool failed_otherwise;   // some address failed for another reason than the lack of REQUIRETLS
-    struct ph_reason reason; // of the last failure; a policy refusal is kept
+    bool failed_otherwise;    // some address failed for another reason than the lack of REQUIRETLS
+    struct ph_reason *reason; // owned; of the last failure; a policy refusal is kept; NULL: none
 
     // The session.
     struct ph_endpoint endpoint;
@@ -113,6 +113,8 @@ void ph_connection_verify(struct ph_connection *c);
 void ph_connection_stop_waiting(struct ph_connection *c);
 // The end of every entry: what was decided is carried out.
 void ph_connection_settle(struct ph_connection *c);
+// It succeeded: no other address will be tried, and what failed before doesn't count.
+void ph_connection_drop_plan(struct ph_connection *c);
 // Takes the results of transactions that are over, wherever they stand.
 void ph_connection_finish_done(struct ph_connection *c);
 

@@ -75,8 +75,11 @@ verify_chain(struct ph_connection *c, const struct ph_chain *chain, const struct
 static const struct ph_dane_verdict *dane_verdict(struct ph_connection *c,
                                                   const struct ph_chain *chain, uint64_t wall_ms)
 {
-    struct ph_dane_verdict *verdict = &c->dane_verdict;
+    struct ph_dane_verdict *verdict = c->dane_verdict;
 
+    if (verdict == NULL) {
+        verdict = c->dane_verdict = ph_alloc(sizeof(*verdict));
+    }
     if (memcmp(verdict->chain_hash, chain->hash, PH_SHA256_BYTES) != 0 ||
         (int64_t)(wall_ms / 1000) >= verdict->valid_until_s) {
         ph_dane_verify(chain, &c->tlsa, wall_ms, verdict);
@@ -333,6 +336,20 @@ void ph_connection_on_sent(struct ph_op *op)
     ph_connection_settle(c);
 }
 
+// A session with nothing under way holds no buffers: most sessions to most sites are so, most of
+// the time.
+static void shed_when_idle(struct ph_connection *c)
+{
+    if (ph_connection_idle(c) && !c->sending && c->inbound.len == 0) {
+        ph_client_shed(c->client);
+        ph_buf_deinit(&c->ciphertext);
+        ph_buf_deinit(&c->inbound);
+        if (c->tls != NULL) {
+            ph_tls_session_shed(c->tls);
+        }
+    }
+}
+
 void ph_connection_settle(struct ph_connection *c)
 {
     if (!c->close_requested && c->client != NULL && !c->sending) {
@@ -349,6 +366,7 @@ void ph_connection_settle(struct ph_connection *c)
         }
     } else if (c->client != NULL && !before_ehlo_again(c)) {
         ph_connection_arm_deadline(c, false);
+        shed_when_idle(c);
     }
 }
 
@@ -787,8 +805,8 @@ static void open_session(struct ph_connection *c)
     c->usable = true;
     ph_dialogue_opened(c);
     c->opened_for = NULL;
-    c->reason = (struct ph_reason){0};
     c->refused_by_policy = false;
+    ph_connection_drop_plan(c);
     PH_COUNT(c->worker, sessions_opened, 1);
     ph_site_connection_usable(c->site);
     send_message(c, dispatch, clearance);

@@ -98,6 +98,7 @@ void ph_dialogue_note(struct ph_connection *c, const char *format, ...)
 void ph_dialogue_opened(struct ph_connection *c)
 {
     ph_buf_deinit(&c->dialogue);
+    ph_buf_deinit(&c->answering);
     if (!watched(c->site)) {
         ph_client_watch(c->client, NULL, NULL);
     }

@@ -94,6 +94,32 @@ static void put_survey(const struct ph_survey *survey, struct ph_buf *out)
         survey->resting_sites);
 }
 
+// jemalloc's; absent where another allocator is linked (sanitizers, the tests).
+int mallctl(const char *name, void *old, size_t *old_len, void *new, size_t new_len)
+    __attribute__((weak));
+
+static uint64_t allocator_says(const char *what)
+{
+    size_t bytes = 0;
+    size_t len = sizeof(bytes);
+
+    return mallctl(what, &bytes, &len, NULL, 0) == 0 ? bytes : 0;
+}
+
+static void put_memory(struct ph_buf *out)
+{
+    uint64_t epoch = 1; // its figures are those of the last epoch: a new one begins
+    size_t len = sizeof(epoch);
+
+    if (mallctl == NULL || mallctl("epoch", &epoch, &len, &epoch, sizeof(epoch)) != 0) {
+        return;
+    }
+    put(out, "memory_allocated_bytes", "gauge", "heap memory in use",
+        allocator_says("stats.allocated"));
+    put(out, "memory_resident_bytes", "gauge", "heap memory held, with what is kept for later",
+        allocator_says("stats.resident"));
+}
+
 static void put_seconds(struct ph_engine *engine, struct ph_buf *out)
 {
     uint64_t verify_ns = 0;
@@ -149,6 +175,7 @@ void ph_metrics_write(struct ph_engine *engine, const struct ph_survey *survey, 
     put_survey(survey, out);
     put_reasons(engine, out);
     put_seconds(engine, out);
+    put_memory(out);
 }
 
 bool ph_metrics_healthy(struct ph_engine *engine, struct ph_buf *out)

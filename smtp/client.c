@@ -20,14 +20,16 @@ void ph_client_expect(struct ph_client *client, enum ph_client_expected_kind kin
                       struct ph_client_transaction *transaction, uint32_t recipient)
 {
     if (client->expected_count == client->expected_cap) {
-        struct ph_client_expected *grown = ph_alloc(2 * client->expected_cap * sizeof(*grown));
+        uint32_t cap =
+            client->expected_cap > 0 ? 2 * client->expected_cap : PH_CLIENT_EXPECTED_FIRST;
+        struct ph_client_expected *grown = ph_alloc(cap * sizeof(*grown));
 
         for (uint32_t i = 0; i < client->expected_count; i++) {
             grown[i] = *ph_client_expected_at(client, i);
         }
         free(client->expected);
         client->expected = grown;
-        client->expected_cap *= 2;
+        client->expected_cap = cap;
         client->expected_first = 0;
     }
     client->expected_count++;
@@ -50,8 +52,6 @@ struct ph_client *ph_client_create(const struct ph_client_options *options)
     client->state = PH_CLIENT_GREETING;
     ph_reply_init(&client->reply);
     ph_client_output_init(&client->output);
-    client->expected_cap = PH_CLIENT_EXPECTED_FIRST;
-    client->expected = ph_alloc(PH_CLIENT_EXPECTED_FIRST * sizeof(*client->expected));
     STAILQ_INIT(&client->transactions);
     STAILQ_INIT(&client->done);
     ph_client_expect(client, PH_CLIENT_EXPECT_GREETING, NULL, 0);
@@ -77,6 +77,7 @@ void ph_client_destroy(struct ph_client *client)
     ph_reply_deinit(&client->reply);
     ph_client_output_deinit(&client->output);
     free(client->expected);
+    free(client->end_reason);
     free(client);
 }
 
@@ -97,7 +98,9 @@ const struct ph_reply *ph_client_last_reply(const struct ph_client *client)
 
 const struct ph_reason *ph_client_end_reason(const struct ph_client *client)
 {
-    return &client->end_reason;
+    static const struct ph_reason none;
+
+    return client->end_reason != NULL ? client->end_reason : &none;
 }
 
 bool ph_client_bdat_unsafe(const struct ph_client *client)
@@ -227,6 +230,20 @@ bool ph_client_send_auth(struct ph_client *client, struct ph_clearance *take_cle
     return true;
 }
 
+void ph_client_shed(struct ph_client *client)
+{
+    if (client->outstanding > 0 || client->expected_count > 0 ||
+        client->output.sent_offset < client->output.end_offset) {
+        return;
+    }
+    ph_client_output_shed(&client->output);
+    ph_buf_deinit(&client->reply.text);
+    free(client->expected);
+    client->expected = NULL;
+    client->expected_cap = 0;
+    client->expected_first = 0;
+}
+
 void ph_client_quit(struct ph_client *client)
 {
     PH_CHECK(client->state == PH_CLIENT_IDLE || client->state == PH_CLIENT_TRANSACTIONS);
@@ -252,7 +269,7 @@ static void settle_outcome(struct ph_client *client, struct ph_client_transactio
     for (uint32_t i = 0; i < t->recipient_count; i++) {
         if (t->recipients[i].outcome == PH_RECIPIENT_PENDING) {
             t->recipients[i].outcome = outcome;
-            t->recipients[i].kind = client->end_reason.kind;
+            t->recipients[i].kind = client->end_reason->kind;
         }
     }
 }
@@ -261,7 +278,10 @@ enum ph_client_event ph_client_end(struct ph_client *client, const struct ph_rea
 {
     struct ph_client_transaction *t;
 
-    client->end_reason = *reason;
+    if (client->end_reason == NULL) {
+        client->end_reason = ph_alloc(sizeof(*client->end_reason));
+    }
+    *client->end_reason = *reason;
     client->state = PH_CLIENT_ENDED;
     client->expected_count = 0;
     while ((t = STAILQ_FIRST(&client->transactions)) != NULL) {

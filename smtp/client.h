@@ -136,6 +136,8 @@ struct ph_client_transaction *ph_client_take_done(struct ph_client *client); // 
 // time.
 bool ph_client_bdat_unsafe(const struct ph_client *client);
 
+// Gives back what memory it holds for commands and replies. Where something is under way, nothing.
+void ph_client_shed(struct ph_client *client);
 void ph_client_quit(struct ph_client *client); // state IDLE
 // The connection broke, or a deadline passed: every outstanding transaction is done (BROKEN,
 // NOT_ATTEMPTED or IN_DOUBT by what had been sent), the state is ENDED.

@@ -12,8 +12,7 @@
 
 void ph_client_output_init(struct ph_client_output *output)
 {
-    *output = (struct ph_client_output){.part_cap = PH_CLIENT_PARTS_FIRST};
-    output->parts = ph_alloc(PH_CLIENT_PARTS_FIRST * sizeof(*output->parts));
+    *output = (struct ph_client_output){0};
     TAILQ_INIT(&output->blocks);
 }
 
@@ -42,14 +41,15 @@ static struct ph_client_part *part_at(struct ph_client_output *output, uint32_t 
 static struct ph_client_part *add_part(struct ph_client_output *output)
 {
     if (output->part_count == output->part_cap) {
-        struct ph_client_part *grown = ph_alloc(2 * output->part_cap * sizeof(*grown));
+        uint32_t cap = output->part_cap > 0 ? 2 * output->part_cap : PH_CLIENT_PARTS_FIRST;
+        struct ph_client_part *grown = ph_alloc(cap * sizeof(*grown));
 
         for (uint32_t i = 0; i < output->part_count; i++) {
             grown[i] = *part_at(output, i);
         }
         free(output->parts);
         output->parts = grown;
-        output->part_cap *= 2;
+        output->part_cap = cap;
         output->part_first = 0;
     }
     output->part_count++;
@@ -255,6 +255,18 @@ void ph_client_output_sent(struct ph_client_output *output, uint64_t len)
     if (output->part_count == 0 && !TAILQ_EMPTY(&output->blocks)) {
         TAILQ_FIRST(&output->blocks)->used = 0;
     }
+}
+
+void ph_client_output_shed(struct ph_client_output *output)
+{
+    while (!TAILQ_EMPTY(&output->blocks)) {
+        free_first_block(output);
+    }
+    free(output->parts);
+    output->parts = NULL;
+    output->part_cap = 0;
+    output->part_first = 0;
+    ph_buf_deinit(&output->stuffed);
 }
 
 void ph_client_output_drop(struct ph_client_output *output)

@@ -29,7 +29,7 @@ struct ph_client_block {
 
 struct ph_client_output {
     struct ph_client_part *parts; // ring
-    uint32_t part_cap;            // power of two
+    uint32_t part_cap;            // power of two, or 0
     uint32_t part_first;
     uint32_t part_count;
     TAILQ_HEAD(ph_client_block_list, ph_client_block)
@@ -62,6 +62,8 @@ void ph_client_output_stuffed(struct ph_client_output *output,
                               const struct ph_client_transaction *transaction);
 int ph_client_output_slices(struct ph_client_output *output, struct iovec *out, int max);
 void ph_client_output_sent(struct ph_client_output *output, uint64_t len);
+// Everything was sent: gives its memory back.
+void ph_client_output_shed(struct ph_client_output *output);
 // Nothing of it will be sent any more: borrowed bytes are given back.
 void ph_client_output_drop(struct ph_client_output *output);
 
@@ -111,12 +113,12 @@ struct ph_client {
     enum ph_client_state state;
     struct ph_ehlo ehlo;
     struct ph_reply reply;
-    uint64_t reply_count; // whole ones, so far
-    bool reply_whole;     // it was read to its end, and taken
-    struct ph_reason end_reason;
+    uint64_t reply_count;         // whole ones, so far
+    bool reply_whole;             // it was read to its end, and taken
+    struct ph_reason *end_reason; // owned; NULL before the end
     struct ph_client_output output;
     struct ph_client_expected *expected; // ring
-    uint32_t expected_cap;
+    uint32_t expected_cap;               // power of two, or 0
     uint32_t expected_first;
     uint32_t expected_count;
     struct ph_client_transaction_list transactions; // outstanding, in order

@@ -109,6 +109,7 @@ struct ph_tls_session *ph_tls_session_connect(struct ph_tls_context *context,
     }
     if (options->resumption_key.len > 0 && ph_tickets_enabled(context->tickets)) {
         ph_buf_append(&session->resumption_key, options->resumption_key);
+        ph_buf_trim(&session->resumption_key);
         offer_ticket(session, options);
     }
     return session;
@@ -229,6 +230,13 @@ void ph_tls_session_close(struct ph_tls_session *session)
     if (session->complete && session->failure == NULL) {
         SSL_shutdown(session->ssl);
         ERR_clear_error();
+    }
+}
+
+void ph_tls_session_shed(struct ph_tls_session *session)
+{
+    if (session->output.len == 0) {
+        ph_buf_deinit(&session->output);
     }
 }
 

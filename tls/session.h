@@ -88,6 +88,8 @@ PH_MUST_CHECK enum ph_tls_result ph_tls_session_read(struct ph_tls_session *sess
 // Encrypts all of `plain` into the output.
 PH_MUST_CHECK enum ph_tls_result ph_tls_session_write(struct ph_tls_session *session,
                                                       struct ph_str plain);
+// What is to be sent was taken: gives the memory for it back.
+void ph_tls_session_shed(struct ph_tls_session *session);
 void ph_tls_session_close(struct ph_tls_session *session); // puts close_notify into the output
 // What is to be sent; the caller consumes it, or swaps the buffer with an empty one of its own.
 struct ph_buf *ph_tls_session_output(struct ph_tls_session *session);

@@ -34,6 +34,23 @@ Test(buf, consumes_from_the_front_and_prints)
     cr_assert_eq(ph_buf_str(&buf).len, 0);
 }
 
+Test(buf, trims_to_what_it_holds)
+{
+    struct ph_buf buf = {0};
+
+    ph_buf_trim(&buf);
+    cr_assert(ph_buf_append(&buf, PH_STR("123")));
+    ph_buf_trim(&buf);
+    cr_assert_eq(buf.cap, 3);
+    cr_assert(ph_buf_append(&buf, PH_STR("45")));
+    cr_assert(ph_str_eq(ph_buf_str(&buf), PH_STR("12345")));
+    ph_buf_clear(&buf);
+    ph_buf_trim(&buf);
+    cr_assert_null(buf.data);
+    cr_assert(ph_buf_append_char(&buf, '6'));
+    ph_buf_deinit(&buf);
+}
+
 Test(buf, zeroes_and_null_can_be_ended)
 {
     struct ph_buf zeroes = {0};

@@ -120,6 +120,8 @@ static void publish(struct ph_tlsa *tlsa, const struct ph_cert *cert, int usage,
         tlsa->data.data[record.data_at + record.data_len - 1] ^= 1;
     }
     tlsa->status = PH_TLSA_USABLE;
+    tlsa->records = realloc(tlsa->records, (tlsa->record_count + 1) * sizeof(*tlsa->records));
+    cr_assert_not_null(tlsa->records);
     tlsa->records[tlsa->record_count++] = record;
     ph_buf_deinit(&der);
 }

@@ -102,15 +102,15 @@ Test(tlsrpt, policies_of_one_domain_are_told_apart)
     struct ph_tlsrpt_session s = session("a.example", PH_TLSRPT_SUCCESS, "mx.a.example");
     struct ph_buf error = {0};
     struct ph_tlsa tlsa = {
-        .status = PH_TLSA_USABLE,
-        .records = {{.usage = PH_TLSA_DANE_EE, .selector = PH_TLSA_SPKI, .data_len = 2}},
-        .record_count = 1};
+        .status = PH_TLSA_USABLE, .records = ph_alloc(sizeof(*tlsa.records)), .record_count = 1};
     struct ph_tlsrpt_report *report;
     json_t *json;
     json_t *entry;
     size_t i;
     int seen = 0;
 
+    tlsa.records[0] =
+        (struct ph_tlsa_record){.usage = PH_TLSA_DANE_EE, .selector = PH_TLSA_SPKI, .data_len = 2};
     ph_buf_append(&tlsa.data, PH_STR("\xab\x01"));
     ph_tlsrpt_count(reports, &s, NOON_MS);
     s.policy = PH_TLSRPT_STS;

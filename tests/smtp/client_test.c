@@ -38,8 +38,9 @@ static size_t reply_len(struct ph_str text)
     return text.len - rest.len;
 }
 
-// Runs a script, its replies fed `step` bytes at a time.
-static void run(const struct script *script, size_t step, size_t row)
+// Runs a script, its replies fed `step` bytes at a time. `sheds`: all memory that can be is given
+// back at each opportunity.
+static void run(const struct script *script, size_t step, bool sheds, size_t row)
 {
     struct ph_client *client = ph_client_create(
         &(struct ph_client_options){.session_id = SESSION, .hostname = PH_STR("me.test")});
@@ -72,6 +73,9 @@ static void run(const struct script *script, size_t step, size_t row)
             size_t before = input.len;
 
             drain(client, &sent, UINT64_MAX);
+            if (sheds) {
+                ph_client_shed(client);
+            }
             event = ph_client_feed(client, &input);
             ph_buf_consume(&in, before - input.len);
             progress |= input.len < before;
@@ -169,7 +173,8 @@ Test(client, dialogues)
 
     for (size_t i = 0; i < PH_ARRAY_LEN(scripts); i++) {
         for (size_t step = 1; step < 40; step += 3) {
-            run(&scripts[i], step, i);
+            run(&scripts[i], step, false, i);
+            run(&scripts[i], step, true, i);
         }
     }
 }
