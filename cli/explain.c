@@ -155,6 +155,22 @@ static void hint_unlisted(struct explanation *e)
     }
 }
 
+// What is offered for the key exchange, and what must come of it.
+static void explain_groups(struct explanation *e, const struct ph_tls_policy *policy)
+{
+    struct ph_buf offered = {0};
+
+    ph_tls_groups_describe(e->connector->tls_groups, &offered);
+    ph_buf_printf(&e->text, "  key exchange  %.*s\n", PH_STR_ARG(ph_buf_str(&offered)));
+    if (policy->require_groups.len > 0) {
+        ph_buf_printf(&e->text, "    and it must be one of %.*s (TlsRequireGroups)\n",
+                      PH_STR_ARG(policy->require_groups));
+    }
+    ph_json_string(&e->json, "key_exchange", ph_buf_str(&offered), 0);
+    ph_json_string(&e->json, "require_groups", policy->require_groups, 0);
+    ph_buf_deinit(&offered);
+}
+
 static void put_policy_json(struct explanation *e, const struct ph_tls_policy *policy)
 {
     ph_json_open_object(&e->json, "policy");
@@ -231,6 +247,9 @@ static void explain_policy(struct explanation *e)
     if (policy.report) {
         ph_buf_printf(out, "  Mode = report: only %s is enforced\n",
                       ph_tls_level_name(ph_tls_policy_level(&policy)));
+    }
+    if (policy.level != PH_TLS_NEVER) {
+        explain_groups(e, &policy);
     }
     explain_published(&policy, e->connector, out);
     put_policy_json(e, &policy);

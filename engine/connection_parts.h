@@ -20,6 +20,7 @@
 enum ph_connection_after_close {
     PH_CONNECTION_THEN_NEXT_ADDRESS,
     PH_CONNECTION_THEN_SAME_ADDRESS, // opportunistic: once more, without STARTTLS
+    PH_CONNECTION_THEN_SMALLER,      // once more, with a ClientHello that fits one segment
     PH_CONNECTION_THEN_END,
 };
 
@@ -63,6 +64,7 @@ struct ph_connection {
     struct ph_client *client;
     struct ph_tls_session *tls;
     struct ph_tls_facts plain_facts;
+    bool small_hello;    // of this handshake: the host doesn't take a long ClientHello
     bool plaintext_only; // STARTTLS failed on this address and the policy allows to go on without
     bool usable;         // it came to OPEN: counted so at the site
     bool sending;

@@ -601,6 +601,7 @@ static void begin_handshake(struct ph_connection *c)
 {
     const struct ph_send_connector *connector = c->site->spec->connector;
     const struct ph_tls_policy *policy = c->opened_for->policy;
+    struct ph_flight flight = ph_flights_of(c->worker, &c->endpoint);
     char key[PH_RESUMPTION_KEY_MAX];
     int key_len = snprintf(key, sizeof(key), "%016llx %s %u %.*s",
                            (unsigned long long)connector->sending_identity, c->host->name,
@@ -608,6 +609,7 @@ static void begin_handshake(struct ph_connection *c)
 
     c->state = PH_CONNECTION_HANDSHAKE;
     c->handshake_began_ns = c->worker->io->now_ns;
+    c->small_hello = flight.small;
     c->tls = ph_tls_session_connect(c->worker->tls,
                                     &(struct ph_tls_client_options){
                                         .session_id = c->session_id,
@@ -616,6 +618,8 @@ static void begin_handshake(struct ph_connection *c)
                                         .identity = connector->identity,
                                         .version_min = policy->version_min,
                                         .groups = connector->tls_groups,
+                                        .key_share = flight.key_share,
+                                        .small_hello = flight.small,
                                         .ticket_acceptable = ticket_acceptable,
                                         .owner = c,
                                     });
@@ -671,13 +675,16 @@ static void go_on_with_handshake(struct ph_connection *c)
     facts = ph_tls_session_facts(c->tls);
     facts->starttls_offered = true;
     facts->handshake_us = (c->worker->io->now_ns - c->handshake_began_ns) / 1000;
+    ph_flights_succeeded(c->worker, &c->endpoint, facts);
     if (facts->handshake == PH_HANDSHAKE_RESUMED) {
         PH_COUNT(c->worker, handshakes_resumed, 1);
     } else {
         note_full_handshake(c, facts);
     }
-    ph_dialogue_note(c, "%s %s%s%s, certificate %s, issued by %s",
+    ph_dialogue_note(c, "%s %s%s%s%s%s%s, certificate %s, issued by %s",
                      ph_tls_version_name(facts->version), facts->cipher,
+                     facts->group[0] != '\0' ? " " : "", facts->group,
+                     facts->hello_retried ? " (it asked for that group)" : "",
                      facts->handshake == PH_HANDSHAKE_RESUMED ? ", resumed" : "",
                      facts->client_certificate_requested ? ", asks for ours" : "",
                      facts->chain != NULL ? facts->chain->subject : "none",

@@ -512,6 +512,7 @@ void ph_worker_close(struct ph_worker *worker)
     ph_home_sites_destroy_all(worker);
     ph_revocation_close(worker);
     ph_peers_destroy_all(worker);
+    ph_flights_destroy_all(worker);
     ph_store_drop_contents(&worker->store);
     for (size_t i = 0; i < worker->adopted_count; i++) {
         ph_spool_close(worker->adopted[i]);

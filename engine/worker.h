@@ -16,6 +16,7 @@
 #include "engine/compaction.h"
 #include "engine/engine.h"
 #include "engine/mailbox.h"
+#include "engine/flights.h"
 #include "engine/peers.h"
 #include "engine/queues.h"
 #include "engine/site.h"
@@ -137,7 +138,8 @@ struct ph_worker {
     struct ph_home_site *home_sites; // uthash
     uint64_t held_told_ms;           // the minute in which held_told queues were told of
     unsigned held_told;
-    struct ph_peer *peers; // uthash: engine/peers
+    struct ph_peer *peers;           // uthash: engine/peers
+    struct ph_flight_entry *flights; // uthash: engine/flights
     TAILQ_HEAD(ph_dirty_site_list, ph_site) dirty_sites;
     struct ph_timer sweep_timer;
     struct ph_compaction compaction;

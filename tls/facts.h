@@ -82,6 +82,8 @@ struct ph_tls_facts {
     uint16_t version;                  // 0x0303, 0x0304
     const char *cipher;                // static name; "" in plaintext
     const char *group;                 // static name; "" where unknown
+    uint16_t group_id;                 // IANA's number; 0 without one
+    bool hello_retried;                // a HelloRetryRequest asked for that group first
     struct ph_chain *chain;            // referenced; NULL where no certificate was shown
     bool client_certificate_requested; // the server asked for ours (inherited by resumption)
     bool client_certificate_sent;

@@ -37,13 +37,16 @@ struct ph_tls_session {
     bool confirmed; // plaintext was read
     bool certificate_requested;
     bool certificate_sent;
-    uint8_t alert; // the peer's fatal alert
+    size_t hello_bytes; // of our ClientHello, until it is answered
+    uint8_t alert;      // the peer's fatal alert
     bool alerted;
 };
 
 static SSL *make_ssl(struct ph_tls_session *session, SSL_CTX *context);
 static void offer_ticket(struct ph_tls_session *session,
                          const struct ph_tls_client_options *options);
+static void on_message(int is_write, int version, int content_type, const void *data, size_t len,
+                       SSL *ssl, void *owner);
 static void publish(struct ph_tls_session *session);
 static enum ph_tls_result result_of(struct ph_tls_session *session, int returned);
 
@@ -99,7 +102,8 @@ struct ph_tls_session *ph_tls_session_connect(struct ph_tls_context *context,
     session->identity = options->identity;
     SSL_set_connect_state(session->ssl);
     PH_CHECK(SSL_set_min_proto_version(session->ssl, version_min) == 1);
-    ph_groups_apply(session->ssl, options->groups);
+    ph_groups_apply(session->ssl, options->groups, options->key_share, options->small_hello);
+    SSL_set_msg_callback(session->ssl, on_message);
     if (options->sni.len > 0 && options->sni.len < sizeof(sni)) {
         ph_str_copy(sni, sizeof(sni), options->sni);
         // Refused where the name is none: then without, like an address.
@@ -261,6 +265,11 @@ const char *ph_tls_session_failure(const struct ph_tls_session *session)
     return session->failure != NULL ? session->failure : "";
 }
 
+size_t ph_tls_session_unanswered_hello(const struct ph_tls_session *session)
+{
+    return session->hello_bytes;
+}
+
 bool ph_tls_session_wants_certificate(const struct ph_tls_session *session)
 {
     bool generic = session->alert == SSL_AD_HANDSHAKE_FAILURE ||
@@ -379,6 +388,22 @@ static int on_ticket(SSL *ssl, SSL_SESSION *ticket)
     return 1;
 }
 
+// During the handshake alone. A HelloRetryRequest is a ServerHello here (RFC 8446 §4.1.3), and our
+// answer to it a ClientHello.
+static void on_message(int is_write, int version, int content_type, const void *data, size_t len,
+                       SSL *ssl, void *owner)
+{
+    struct ph_tls_session *session = SSL_get_app_data(ssl);
+    uint8_t type = len > 0 ? *(const uint8_t *)data : 0;
+
+    (void)version, (void)owner;
+    if (content_type == SSL3_RT_HANDSHAKE && is_write && type == SSL3_MT_CLIENT_HELLO) {
+        session->hello_bytes = len + SSL3_RT_HEADER_LENGTH;
+    } else if (content_type == SSL3_RT_HANDSHAKE && !is_write && type == SSL3_MT_SERVER_HELLO) {
+        session->hello_bytes = 0;
+    }
+}
+
 static void on_info(const SSL *ssl, int type, int value)
 {
     struct ph_tls_session *session = SSL_get_app_data(ssl);
@@ -469,7 +494,10 @@ static void publish(struct ph_tls_session *session)
     facts->handshake = SSL_session_reused(session->ssl) ? PH_HANDSHAKE_RESUMED : PH_HANDSHAKE_FULL;
     facts->version = (uint16_t)SSL_version(session->ssl);
     facts->cipher = cipher != NULL ? cipher : "";
-    facts->group = ph_groups_name(SSL_get_curve_id(session->ssl));
+    facts->group_id = SSL_get_curve_id(session->ssl);
+    facts->group = ph_groups_name(facts->group_id);
+    facts->hello_retried = SSL_used_hello_retry_request(session->ssl) == 1;
+    SSL_set_msg_callback(session->ssl, NULL);
     facts->client_certificate_requested = session->certificate_requested;
     facts->client_certificate_sent = session->certificate_sent;
     if (session->context != NULL && presented != NULL && sk_CRYPTO_BUFFER_num(presented) > 0) {

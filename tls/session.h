@@ -17,6 +17,8 @@ struct ph_tls_context; // one per worker: SSL_CTX for client side, buffer pool, 
 struct ph_tls_server;  // tls/own.h: one certificate for the receive side; immutable, shared
 struct ph_tls_identity; // tls/own.h: our client certificate and key; immutable, shared
 
+#define PH_TLS_HELLO_BYTES                                                                         \
+    1400 // of a ClientHello that fits one segment: Ethernet's, less tunnels; ours
 #define PH_TLS_GROUPS_DEFAULT "?X25519MLKEM768:X25519:P-256" // TlsGroups
 
 struct ph_tls_context_options {
@@ -47,6 +49,11 @@ struct ph_tls_client_options {
     const struct ph_tls_identity *identity; // NULL: none
     uint16_t version_min;
     struct ph_str groups; // TlsGroups as configured (valid ones), "" for the default
+    // What is known of the host. Its key share is sent at once, where it is among `groups`; 0:
+    // those that TlsGroups says. And whether a ClientHello must fit one segment: then no group is
+    // offered that makes it longer, unless there is no other.
+    uint16_t key_share;
+    bool small_hello;
     // May a ticket be offered whose session had these facts? Judge them by today's policy: a
     // refused ticket is dropped and the handshake is a full one. NULL: any may; then judge the
     // facts of the session that results.
@@ -58,6 +65,11 @@ struct ph_tls_client_options {
 // be passed over that this library doesn't have. False, with a sentence, when it can't be used.
 PH_MUST_CHECK bool ph_tls_groups_valid(struct ph_str groups, struct ph_buf *error);
 
+// In words: "X25519MLKEM768 (its key share to hosts that ask for it), X25519, P-256", of those that
+// this library has.
+void ph_tls_groups_describe(struct ph_str groups, struct ph_buf *out);
+// Has `groups` both such as make a ClientHello longer than a segment, and others?
+bool ph_tls_groups_shrinkable(struct ph_str groups);
 // TlsRequireGroups: as above, but each must be there: without '?', and known to this library.
 PH_MUST_CHECK bool ph_tls_groups_requirable(struct ph_str groups, struct ph_buf *error);
 
@@ -99,6 +111,8 @@ struct ph_buf *ph_tls_session_output(struct ph_tls_session *session);
 struct ph_tls_facts *ph_tls_session_facts(struct ph_tls_session *session);
 // For people and logs: library reason, versions, alert. Valid after FAILED.
 const char *ph_tls_session_failure(const struct ph_tls_session *session);
+// Bytes of our last ClientHello, while no ServerHello has answered it; else 0.
+size_t ph_tls_session_unanswered_hello(const struct ph_tls_session *session);
 // The peer refused for want of our certificate (alert certificate_required and the like).
 bool ph_tls_session_wants_certificate(const struct ph_tls_session *session);
 bool ph_tls_session_complete(const struct ph_tls_session *session); // the handshake is over
