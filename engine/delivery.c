@@ -154,9 +154,8 @@ static void on_loaded(struct ph_op *op)
     struct ph_dispatch *dispatch = op->owner;
 
     dispatch->damaged = op->result < 0;
-    if (!dispatch->damaged) {
-        dispatch->content = dispatch->load.content;
-    } else {
+    dispatch->content = dispatch->load.content; // of what is damaged: its envelope, or nothing
+    if (dispatch->damaged) {
         dispatch->reason = ph_reason_make(
             op->result == -EBADMSG ? PH_REASON_SPOOL_DAMAGED : PH_REASON_LOCAL_RESOURCES,
             "the stored message %016llx could not be read: %s", (unsigned long long)dispatch->id,
@@ -189,23 +188,30 @@ static void one_pending_less(struct ph_dispatch *dispatch)
     }
 }
 
+static void name_recipients(struct ph_dispatch *dispatch)
+{
+    const struct ph_content *content = dispatch->content;
+
+    for (uint32_t i = 0; content != NULL && i < dispatch->recipient_count; i++) {
+        const struct ph_recipient *r =
+            ph_store_recipient(&dispatch->queue->worker->store, dispatch->slots[i]);
+
+        PH_CHECK(r->index < content->envelope.recipient_count);
+        dispatch->recipients[i].recipient = &content->envelope.recipients[r->index];
+    }
+}
+
 static void prepared(struct ph_dispatch *dispatch)
 {
     struct ph_queue *queue = dispatch->queue;
     const struct ph_content *content = dispatch->content;
 
+    name_recipients(dispatch);
     if (dispatch->damaged) {
         dispatch->result = dispatch->reason.kind == PH_REASON_SPOOL_DAMAGED ? PH_DISPATCH_UNFIT
                                                                             : PH_DISPATCH_RETURNED;
         ph_delivery_conclude(queue->worker, dispatch);
         return;
-    }
-    for (uint32_t i = 0; i < dispatch->recipient_count; i++) {
-        const struct ph_recipient *r =
-            ph_store_recipient(&queue->worker->store, dispatch->slots[i]);
-
-        PH_CHECK(r->index < content->envelope.recipient_count);
-        dispatch->recipients[i].recipient = &content->envelope.recipients[r->index];
     }
     if (content->envelope.requiretls) {
         dispatch->own_policy.requiretls = true;

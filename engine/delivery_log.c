@@ -222,12 +222,12 @@ void ph_delivery_log_outcome(struct ph_worker *worker, const struct ph_dispatch 
     end_line(worker, &out, start);
 }
 
-void ph_delivery_log_accepted(struct ph_worker *worker, uint64_t id,
-                              const struct ph_envelope *envelope, uint64_t size)
+void ph_delivery_log_describe(const struct ph_envelope *envelope, uint64_t size,
+                              struct ph_buf *out_members)
 {
     struct ph_json out;
-    size_t start = begin_line(worker, &out, "accepted", id);
 
+    ph_json_init(&out, out_members);
     if (envelope->envid.len > 0) {
         ph_json_string(&out, "envelope_id", envelope->envid, PH_LOG_TEXT_MAX);
     }
@@ -236,6 +236,14 @@ void ph_delivery_log_accepted(struct ph_worker *worker, uint64_t id,
     ph_json_string(&out, "connector", envelope->connector, PH_LOG_TEXT_MAX);
     ph_json_string(&out, "client", envelope->client_address, PH_LOG_TEXT_MAX);
     ph_json_u64(&out, "size", size);
+}
+
+void ph_delivery_log_accepted(struct ph_worker *worker, uint64_t id, struct ph_str members)
+{
+    struct ph_json out;
+    size_t start = begin_line(worker, &out, "accepted", id);
+
+    ph_json_members(&out, members);
     end_line(worker, &out, start);
 }
 

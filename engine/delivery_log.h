@@ -15,9 +15,11 @@ void ph_delivery_log_attempt(struct ph_worker *worker, const struct ph_dispatch 
 void ph_delivery_log_outcome(struct ph_worker *worker, const struct ph_dispatch *dispatch,
                              uint32_t which, const char *event, const struct ph_reason *reason,
                              uint16_t attempts, uint64_t due_ms);
-// A message was accepted: one line, with the number of its recipients.
-void ph_delivery_log_accepted(struct ph_worker *worker, uint64_t id,
-                              const struct ph_envelope *envelope, uint64_t size);
+// What "accepted" will say of a message, kept until the message is durable: before that it isn't
+// ours.
+void ph_delivery_log_describe(const struct ph_envelope *envelope, uint64_t size,
+                              struct ph_buf *out_members);
+void ph_delivery_log_accepted(struct ph_worker *worker, uint64_t id, struct ph_str members);
 // At start: an attempt was under way when the process ended, and what became of it isn't known. A
 // `deferred` line with the mark, for the delivery to come may be a second one. `address` may be
 // empty.

@@ -213,7 +213,7 @@ void ph_queue_export_answer(struct ph_worker *worker, void *argument)
 
 int ph_queue_export_take(struct ph_queue_export *item, struct ph_buf *out)
 {
-    const struct ph_content *content = item->load.content;
+    const struct ph_content *content = item->load.op.result == 0 ? item->load.content : NULL;
 
     if (item->state != EXPORT_OVER) {
         return item->state == EXPORT_LOADING ? 0 : -1;

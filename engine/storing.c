@@ -17,6 +17,7 @@ struct ph_storing {
     uint32_t message;
     uint64_t id;
     bool own;
+    struct ph_buf log_members;
     ph_storing_done *done;
     void *owner;
 };
@@ -121,7 +122,7 @@ enum ph_spool_result ph_storing_begin(struct ph_worker *worker,
         slot = r->next_of_message;
     }
     worker->storing_count++;
-    ph_delivery_log_accepted(worker, storing->id, envelope, options->size);
+    ph_delivery_log_describe(envelope, options->size, &storing->log_members);
     return PH_SPOOL_OK;
 }
 
@@ -159,6 +160,7 @@ static void on_durable(struct ph_op *op)
         uint32_t next;
 
         m->location = ticket->location;
+        ph_delivery_log_accepted(worker, storing->id, ph_buf_str(&storing->log_members));
         if (storing->own) {
             PH_COUNT(worker, dsn_created, count);
         } else {
@@ -174,5 +176,6 @@ static void on_durable(struct ph_op *op)
     if (storing->done != NULL) {
         storing->done(storing->owner, storing->id, op->result);
     }
+    ph_buf_deinit(&storing->log_members);
     free(storing);
 }

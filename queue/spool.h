@@ -181,7 +181,8 @@ void ph_spool_done(struct ph_spool *spool, struct ph_spool_ticket *ticket, uint6
                    const struct ph_spool_location *location);
 
 // Reads a message back. `load->content` is the caller's reference when op's result is 0; -EBADMSG:
-// damaged, and a copy of what is there was put into the quarantine.
+// damaged (it was read twice), and a copy of what is there was put into the quarantine; then the
+// reference, where it isn't NULL, has the envelope and no body, for who must be told.
 struct ph_spool_load {
     struct ph_op op;
     bool for_copy; // in: a content in a file of its own isn't read (body_count is 0)

@@ -204,9 +204,12 @@ struct load_work {
     struct loaded *loaded;
     struct ph_file *extent;
     bool record_read;
+    bool envelope_sound;
     bool extent_opened;
+    bool again; // it was damaged when it was read before: what comes of it now counts
 };
 
+static void read_record(struct load_work *work);
 static void on_load_step(struct ph_op *op);
 
 static void destroy_loaded(struct ph_content *content)
@@ -222,7 +225,6 @@ void ph_spool_load(struct ph_spool *spool, struct ph_spool_load *load, uint64_t 
                    const struct ph_spool_location *location)
 {
     struct load_work *work = ph_alloc(sizeof(*work));
-    uint32_t len = location->len & ~PH_SPOOL_IN_EXTENT;
 
     work->spool = spool;
     work->load = load;
@@ -230,15 +232,22 @@ void ph_spool_load(struct ph_spool *spool, struct ph_spool_load *load, uint64_t 
     work->location = *location;
     work->segment = ph_spool_segment_find(spool, location->segment);
     PH_CHECK(work->segment != NULL && work->segment->live > 0);
-    work->record = calloc(1, len);
-    PH_CHECK(work->record != NULL);
     work->segment->readers++;
     load->content = NULL;
     load->in_extent = location->len & PH_SPOOL_IN_EXTENT;
     spool->loads++;
     ph_op_init(&work->op, on_load_step, work);
     ph_io_begin(spool->io, &load->op);
-    ph_io_file_read(work->segment->file, &work->op, work->record, len, location->offset);
+    read_record(work);
+}
+
+static void read_record(struct load_work *work)
+{
+    uint32_t len = work->location.len & ~PH_SPOOL_IN_EXTENT;
+
+    work->record = calloc(1, len);
+    PH_CHECK(work->record != NULL);
+    ph_io_file_read(work->segment->file, &work->op, work->record, len, work->location.offset);
 }
 
 // What was read of a message that is damaged.
@@ -262,22 +271,51 @@ static void quarantine(const struct load_work *work)
     ph_buf_deinit(&bytes);
 }
 
+static void forget_read(struct load_work *work)
+{
+    if (work->extent != NULL) {
+        ph_io_file_close(work->extent);
+        work->extent = NULL;
+    }
+    if (work->loaded != NULL) {
+        ph_content_release(&work->loaded->content);
+        work->loaded = NULL;
+    }
+    free(work->record);
+    work->record = NULL;
+}
+
+// Perhaps the bytes are right on the disk, and were not when they came from it.
+static void read_again(struct load_work *work)
+{
+    forget_read(work);
+    work->again = true;
+    work->record_read = work->envelope_sound = work->extent_opened = false;
+    read_record(work);
+}
+
 static void load_over(struct load_work *work, int64_t result)
 {
+    if (result == -EBADMSG && !work->again) {
+        read_again(work);
+        return;
+    }
     if (result == -EBADMSG) {
         quarantine(work);
     }
     work->segment->readers--;
-    if (work->extent != NULL) {
-        ph_io_file_close(work->extent);
-    }
-    if (result < 0 && work->loaded != NULL) {
-        ph_content_release(&work->loaded->content);
-    } else if (work->loaded != NULL) {
+    if (result == -EBADMSG && work->envelope_sound) {
+        work->loaded->body.iov_len = 0;
+        work->loaded->content.body_count = 1;
+        work->loaded->content.body_len = 0;
+        work->load->content = &work->loaded->content;
+        work->loaded = NULL;
+    } else if (result >= 0 && work->loaded != NULL) {
         work->load->content = &work->loaded->content;
         work->load->content_sum = work->body.sum;
+        work->loaded = NULL;
     }
-    free(work->record);
+    forget_read(work);
     work->spool->loads--;
     ph_io_complete(work->spool->io, &work->load->op, result);
     free(work);
@@ -309,15 +347,18 @@ static bool take_record(struct load_work *work, int64_t len)
     work->record = NULL;
     work->loaded = loaded;
     if (!ph_record_read_message(&record, &loaded->content.envelope, loaded->recipients, count,
-                                &work->body) ||
-        work->body.len > PH_BUF_BYTES_MAX) {
+                                &work->body)) {
+        return false;
+    }
+    work->envelope_sound = true;
+    loaded->content.body = &loaded->body;
+    if (work->body.len > PH_BUF_BYTES_MAX) {
         return false;
     }
     loaded->content.body_len = work->body.len;
     if (!record_alone(work)) {
         loaded->bytes = calloc(1, work->body.len > 0 ? work->body.len : 1);
         loaded->body = (struct iovec){.iov_base = loaded->bytes, .iov_len = work->body.len};
-        loaded->content.body = &loaded->body;
         loaded->content.body_count = 1;
     }
     return true;

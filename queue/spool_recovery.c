@@ -15,6 +15,7 @@
 
 #define PH_RECOVERY_WINDOW_BYTES ((size_t)256 << 10)        // read at a time; ours
 #define PH_RECOVERY_READ_TRIES 3                            // ours
+#define PH_RECOVERY_CONTENT_LOOKS 2                         // ours
 #define PH_RECOVERY_COPY_BYTES_MAX ((size_t)8 << 20)        // of one damaged place; ours
 #define PH_RECOVERY_RECORD_BYTES_MAX (UINT64_C(16) << 20)   // longer is no record; ours
 #define PH_RECOVERY_HEAD_SEARCH_BYTES (UINT64_C(256) << 10) // for a segment whose head is damaged
@@ -121,6 +122,20 @@ static bool group_at(struct recovery *r, struct ph_segment *segment, uint64_t at
     return ph_group_meta_valid(head, *out_meta, seed);
 }
 
+// The bytes may be right on the disk, and may not have been when they came from it: nothing is
+// concluded from a group that is wrong once.
+static bool group_surely_at(struct recovery *r, struct ph_segment *segment, uint64_t at,
+                            struct ph_group *out, struct ph_str *out_meta)
+{
+    bool good = group_at(r, segment, at, out, out_meta);
+
+    if (!good) {
+        r->window_of = NULL;
+        good = group_at(r, segment, at, out, out_meta);
+    }
+    return good;
+}
+
 // The last group of a log may have its records and not all contents: then it was torn.
 static bool contents_sound(struct recovery *r, struct ph_segment *segment, struct ph_str meta)
 {
@@ -153,6 +168,19 @@ static bool contents_sound(struct recovery *r, struct ph_segment *segment, struc
     }
     ph_buf_deinit(&copy);
     return sound;
+}
+
+static bool last_is_torn(struct recovery *r, struct ph_segment *segment, uint64_t at)
+{
+    struct ph_group group;
+    struct ph_str meta;
+    bool sound = false;
+
+    for (unsigned i = 0; i < PH_RECOVERY_CONTENT_LOOKS && !sound; i++) {
+        r->window_of = NULL;
+        sound = group_surely_at(r, segment, at, &group, &meta) && contents_sound(r, segment, meta);
+    }
+    return !sound;
 }
 
 static bool is_void(const struct recovery *r, uint64_t group)
@@ -314,17 +342,17 @@ static void scan_segment(struct recovery *r, struct ph_segment *segment)
     struct ph_str meta;
 
     while (at + PH_GROUP_HEAD_BYTES <= segment->size) {
-        if (group_at(r, segment, at, &group, &meta) && group.number > r->last_group) {
+        if (group_surely_at(r, segment, at, &group, &meta) && group.number > r->last_group) {
             uint64_t next = at + ph_group_disk_bytes(&group);
 
             if (is_last_segment(segment) && search_group(r, segment, next) == 0 &&
-                group_at(r, segment, at, &group, &meta) && !contents_sound(r, segment, meta)) {
-                r->report->torn_bytes += ph_group_disk_bytes(&group);
+                last_is_torn(r, segment, at)) {
+                r->report->torn_bytes += next - at;
                 segment->used = at;
                 return;
             }
             // The window may have moved meanwhile.
-            if (!group_at(r, segment, at, &group, &meta)) {
+            if (!group_surely_at(r, segment, at, &group, &meta)) {
                 return; // and it can't be read again
             }
             apply_group(r, segment, at, &group, meta);
@@ -387,6 +415,19 @@ static uint64_t number_by_groups(struct recovery *r, struct ph_segment *segment)
     return 0;
 }
 
+static bool head_at(struct recovery *r, struct ph_segment *segment, struct ph_segment_head *out)
+{
+    bool good =
+        ph_segment_head_decode(view(r, segment, 0, PH_SEGMENT_HEAD_BYTES), r->spool->seed, out);
+
+    if (!good) {
+        r->window_of = NULL; // as with groups
+        good =
+            ph_segment_head_decode(view(r, segment, 0, PH_SEGMENT_HEAD_BYTES), r->spool->seed, out);
+    }
+    return good;
+}
+
 static int64_t open_segment(struct recovery *r, uint32_t slot, struct ph_segment **out)
 {
     struct ph_spool *spool = r->spool;
@@ -420,7 +461,7 @@ static int64_t open_segment(struct recovery *r, uint32_t slot, struct ph_segment
     }
     segment->size = (uint64_t)size;
     segment->preallocated = segment->size >= spool->options.message_segment_bytes;
-    if (ph_segment_head_decode(view(r, segment, 0, PH_SEGMENT_HEAD_BYTES), spool->seed, &head)) {
+    if (head_at(r, segment, &head)) {
         if (head.log == spool->options.log) {
             segment->number = head.number;
         }
@@ -486,7 +527,7 @@ static uint64_t oldest_needed(struct recovery *r)
         uint64_t oldest = 0;
 
         for (uint64_t at = PH_SEGMENT_HEAD_BYTES; at + PH_GROUP_HEAD_BYTES <= segment->size;) {
-            if (group_at(r, segment, at, &group, &meta)) {
+            if (group_surely_at(r, segment, at, &group, &meta)) {
                 oldest = group.oldest;
                 at += ph_group_disk_bytes(&group);
             } else {
@@ -544,7 +585,7 @@ static void find_voided(struct recovery *r)
         struct ph_record record;
         struct ph_str meta;
 
-        if (!group_at(r, segment, PH_SEGMENT_HEAD_BYTES, &group, &meta)) {
+        if (!group_surely_at(r, segment, PH_SEGMENT_HEAD_BYTES, &group, &meta)) {
             continue;
         }
         while (ph_record_walk(&meta, &record)) {

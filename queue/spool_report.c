@@ -70,7 +70,11 @@ static struct ph_content *load(struct ph_io *io, struct ph_spool *spool,
         ph_io_run_ready(io);
     }
     *out_error = load.op.result;
-    return load.op.result == 0 ? load.content : NULL;
+    if (load.op.result != 0) {
+        ph_content_release(load.content);
+        load.content = NULL;
+    }
+    return load.content;
 }
 
 static void describe(const struct listed *listed, const struct ph_content *content, bool json,

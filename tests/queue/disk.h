@@ -27,7 +27,8 @@ struct disk {
     bool hold;               // durable writes wait …
     struct ph_op *held;      // … this one
     int64_t held_result;
-    bool hold_read; // the next read waits, and finds what is there when it is released
+    unsigned misreads; // so many reads from now on come with a wrong bit
+    bool hold_read;    // the next read waits, and finds what is there when it is released
     struct {
         struct ph_op *op;
         struct ph_file *file;

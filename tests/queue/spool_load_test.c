@@ -83,6 +83,21 @@ Test(spool_load, a_damaged_content_is_set_aside)
     finish();
 }
 
+// What the disk has may be right all the same: it is read once more before anybody is told.
+Test(spool_load, a_misread_is_no_damage)
+{
+    struct ph_spool_location location;
+    uint64_t id;
+
+    start();
+    id = fixture_put(&f, 3, 3000, false, &location);
+    disk.misreads = 1;
+    cr_expect_eq(fixture_load(&f, id, &location, 3, 3000), 0);
+    disk.misreads = 2;
+    cr_expect_eq(fixture_load(&f, id, &location, 3, 3000), -EBADMSG);
+    finish();
+}
+
 Test(spool_load, a_large_content)
 {
     struct ph_spool_location location;

@@ -75,11 +75,67 @@ static void check_delivered(struct sim *sim, struct ph_str line, unsigned id, un
     message->recipients[recipient].delivered++;
 }
 
+static struct sim_message *message_by_spool_id(struct sim *sim, struct ph_str spool_id)
+{
+    for (unsigned id = 1; id <= sim->ledger.message_count; id++) {
+        struct sim_message *message = &sim->ledger.messages[id];
+
+        for (unsigned i = 0; i < message->spool_id_count; i++) {
+            if (ph_str_eq(ph_str_from(message->spool_ids[i]), spool_id)) {
+                return message;
+            }
+        }
+    }
+    return NULL;
+}
+
+// What the log says of ids in the spool: "accepted" of the message's own, "bounced" of a
+// notification's.
+static void learn_spool_id(struct sim *sim, struct ph_str event, struct ph_str line)
+{
+    bool bounced = ph_str_eq(event, PH_STR("bounced"));
+    unsigned id;
+
+    if ((bounced || ph_str_eq(event, PH_STR("accepted"))) &&
+        sim_sender_parse(member(line, bounced ? "recipient" : "sender"), &id) &&
+        sim_ledger_message(sim, id) != NULL) {
+        struct sim_message *message = sim_ledger_message(sim, id);
+
+        message->logged_accepted |= !bounced;
+        if (message->spool_id_count < SIM_SPOOL_IDS_MAX) {
+            ph_str_copy(message->spool_ids[message->spool_id_count++],
+                        sizeof(message->spool_ids[0]),
+                        member(line, bounced ? "notification" : "id"));
+        }
+    }
+}
+
+// Given up because the disk changed it: so it did? Where its envelope is gone too, the line names
+// no recipient.
+static void check_damaged(struct sim *sim, struct ph_str line)
+{
+    struct sim_message *message = message_by_spool_id(sim, member(line, "id"));
+    unsigned id;
+
+    if (sim_sender_parse(member(line, "recipient"), &id)) {
+        message = sim_ledger_message(sim, id); // a notification to its sender
+    }
+    if (message != NULL) {
+        message->reported = true;
+        if (!message->damaged) {
+            sim_fail(sim, "given up as damaged, and its bytes are whole: message %u", message->id);
+        }
+    } else if (sim->damages == 0) {
+        sim_fail(sim, "damage that the disk did not do: %.*s", PH_STR_ARG(line));
+    }
+}
+
 static void check_failed(struct sim *sim, struct ph_str line, unsigned id, unsigned recipient)
 {
     struct sim_recipient *r = &sim_ledger_message(sim, id)->recipients[recipient];
 
-    if (!r->refused) {
+    r->failed_marked |= member_is(line, "ambiguous_resend", "true");
+    if (!r->refused && !member_is(line, "reason", "spool-damaged")) {
         sim_fail(sim, "failed for ever and no peer refused it: message %u.%u: %.*s", id, recipient,
                  PH_STR_ARG(member(line, "text")));
     }
@@ -104,6 +160,10 @@ static void check_line(struct sim *sim, struct ph_str line)
     sim_trace_text(sim, "log", event);
     sim_trace_text(sim, "of", address);
     sim_trace_text(sim, "because", member(line, "reason"));
+    learn_spool_id(sim, event, line);
+    if (member_is(line, "reason", "spool-damaged")) {
+        check_damaged(sim, line);
+    }
     if (sim_sender_parse(address, &id) && sim_ledger_message(sim, id) != NULL) {
         sim_ledger_message(sim, id)->marked_notifications += marked;
     } else if (sim_address_parse(address, &id, &recipient) && sim_ledger_message(sim, id) != NULL &&
@@ -141,7 +201,7 @@ void sim_check_counters(struct sim *sim)
             sim_fail(sim, "the sum isn't conserved at worker %u: %llu came in, %llu are known of",
                      i, (unsigned long long)in, (unsigned long long)out);
         }
-        if (PH_COUNTER_READ(w, quarantined) != 0) {
+        if (PH_COUNTER_READ(w, quarantined) != 0 && sim->damages == 0) {
             sim_fail(sim, "worker %u found damage that the disk did not do", i);
         }
     }
@@ -168,8 +228,11 @@ void sim_check_schedule(struct sim *sim, unsigned worker)
 static void check_recipient(struct sim *sim, const struct sim_message *m, unsigned which)
 {
     const struct sim_recipient *r = &m->recipients[which];
+    bool excused = m->damaged && (m->reported || sim->damage_reports > 0);
 
-    if (m->state == SIM_MESSAGE_ACKED && r->accepts == 0 && r->notified == 0) {
+    if (m->state == SIM_MESSAGE_ACKED && r->accepts == 0 && r->notified == 0 && excused) {
+        sim_trace(sim, "lost", m->id, which, m->reported);
+    } else if (m->state == SIM_MESSAGE_ACKED && r->accepts == 0 && r->notified == 0) {
         sim_fail(sim, "lost: message %u.%u was acknowledged and %s", m->id, which,
                  r->failed > 0 ? "failed, and its sender was never told" : "came nowhere");
     } else if (m->state == SIM_MESSAGE_REFUSED && (r->accepts > 0 || r->notified > 0)) {
@@ -177,7 +240,7 @@ static void check_recipient(struct sim *sim, const struct sim_message *m, unsign
     } else if (r->accepts > 1 && r->delivered == 0 && r->failed == 0) {
         sim_fail(sim, "message %u.%u was taken %u times, and the log tells of none", m->id, which,
                  r->accepts);
-    } else if (r->notified > 1 && m->marked_notifications == 0) {
+    } else if (r->notified > 1 && m->marked_notifications == 0 && !r->failed_marked) {
         sim_fail(sim, "the failure of message %u.%u was told %u times, none of them marked", m->id,
                  which, r->notified);
     }
@@ -191,7 +254,8 @@ static void check_accepts(struct sim *sim)
 
     for (unsigned n = 1; n <= ledger->accept_count; n++) {
         const struct sim_accept *a = &ledger->accepts[n];
-        bool excused = a->logged || a->recipient >= SIM_RECIPIENTS_MAX;
+        bool excused =
+            a->logged || a->recipient >= SIM_RECIPIENTS_MAX || ledger->messages[a->message].damaged;
 
         for (unsigned later = n + 1; !excused && later <= ledger->accept_count; later++) {
             excused = ledger->accepts[later].message == a->message &&
@@ -226,6 +290,9 @@ void sim_check_end(struct sim *sim)
 
         for (unsigned i = 0; i < m->recipient_count; i++) {
             check_recipient(sim, m, i);
+        }
+        if (m->state == SIM_MESSAGE_REFUSED && m->logged_accepted) {
+            sim_fail(sim, "message %u was refused to its client, and the log says accepted", id);
         }
     }
     check_accepts(sim);

@@ -8,6 +8,7 @@
 
 #define LOST_WRITE_EVERY 50 // planted
 #define LATE_SYNC_NS (60 * PH_NS_PER_MS)
+#define MISREADS_APART 100 // operations
 
 static void carry_out(struct sim_event *event);
 static bool disk_is_full(struct sim *sim);
@@ -68,6 +69,13 @@ void sim_image_copy(struct image *to, const struct image *from)
     }
     if (to->capacity > to->len) {
         memset(to->bytes + to->len, 0, to->capacity - to->len);
+    }
+}
+
+void sim_image_copy_range(struct image *to, const struct image *from, size_t at, size_t len)
+{
+    if (at + len <= from->len && at + len <= to->len) {
+        memcpy(to->bytes + at, from->bytes + at, len);
     }
 }
 
@@ -143,6 +151,7 @@ static int64_t do_open(struct disk_op *d)
     }
     if (entry == NULL) {
         inode = inode_new(disk);
+        ph_str_copy(inode->path, sizeof(inode->path), ph_str_from(d->path));
         sim_disk_change(disk, CHANGE_ADD, d->path, NULL, inode);
     } else if ((inode = entry->inode) == NULL) {
         return -EISDIR;
@@ -162,6 +171,22 @@ static int64_t do_open(struct disk_op *d)
     return 0;
 }
 
+// A bit on its way from the disk: who reads again soon finds it right.
+static void misread(struct disk_op *d, size_t len)
+{
+    struct sim_disk *disk = d->disk;
+    struct sim *sim = disk->sim;
+
+    if (disk->carried_out >= disk->misread_at + MISREADS_APART &&
+        strncmp(d->inode->path, "/var/spool/log-", 15) == 0 && sim_fault(sim, SIM_bad_reads, 100)) {
+        size_t at = (size_t)sim_below(&sim->random, len);
+
+        ((uint8_t *)d->out)[at] ^= (uint8_t)(1u << sim_below(&sim->random, 8));
+        disk->misread_at = disk->carried_out;
+        sim_trace(sim, "misread", d->inode->number, d->offset + at, len);
+    }
+}
+
 static int64_t do_read(struct disk_op *d)
 {
     const struct image *image = &d->inode->seen;
@@ -172,6 +197,9 @@ static int64_t do_read(struct disk_op *d)
     }
     len = len < image->len - d->offset ? len : image->len - (size_t)d->offset;
     memcpy(d->out, image->bytes + d->offset, len);
+    if (len > 0 && d->io != NULL) {
+        misread(d, len);
+    }
     return (int64_t)len;
 }
 
@@ -202,6 +230,7 @@ static int64_t do_write(struct disk_op *d)
     } else if (d->durable) {
         // The write itself; what was written before without a sync isn't covered.
         sim_image_write(&d->inode->durable, d->offset, d->data, d->len);
+        d->inode->behind = d->offset;
         forget_dirty(d->inode, dirty);
     }
     return (int64_t)d->len;

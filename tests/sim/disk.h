@@ -14,6 +14,8 @@ void sim_disk_place(struct sim_disk *disk, const char *path, struct ph_str conte
 void sim_disk_kill(struct sim_disk *disk);
 // The machine is off: of what wasn't synced a legal part is there when it comes back.
 void sim_disk_power_cut(struct sim_disk *disk);
+// Bytes that were durable become others, in some places.
+void sim_disk_damage(struct sim_disk *disk, unsigned places_max);
 void sim_disk_mend(struct sim_disk *disk);         // what is bad is good again
 bool sim_disk_writes(const struct sim_disk *disk); // is a write under way?
 uint64_t

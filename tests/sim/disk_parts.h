@@ -1,5 +1,5 @@
 // What the files of the disk share: disk.c (operations), disk_names.c (directories), disk_cut.c
-// (what is left after an end). Nobody else includes it.
+// (what is left after an end), disk_damage.c. Nobody else includes it.
 #pragma once
 
 #include <sys/queue.h>
@@ -33,12 +33,14 @@ struct inode {
     LIST_ENTRY(inode) link;
     struct sim_disk *disk;
     unsigned number;
-    struct image seen;    // by reads
-    struct image durable; // after a power cut
+    char path[SIM_PATH_MAX]; // as it was made
+    struct image seen;       // by reads
+    struct image durable;    // after a power cut
     struct dirty_list dirty;
     struct sim_file *locked_by;
-    bool bad;      // writes to it fail from now on
-    unsigned late; // writes of a killed process, still to land: it stays locked
+    bool bad;        // writes to it fail from now on
+    unsigned late;   // writes of a killed process, still to land: it stays locked
+    uint64_t behind; // here its last durable write began: what is in front of it was durable before
 };
 
 struct entry {
@@ -125,10 +127,12 @@ struct sim_disk {
     struct change_list changes;
     uint64_t dirty_count;
     uint64_t carried_out; // operations
+    uint64_t misread_at;  // one of them
 };
 
 void sim_image_write(struct image *image, uint64_t offset, const void *data, size_t len);
 void sim_image_copy(struct image *to, const struct image *from);
+void sim_image_copy_range(struct image *to, const struct image *from, size_t at, size_t len);
 
 struct entry *sim_names_find(const struct names *names, const char *path);
 void sim_names_put(struct names *names, const char *path, struct inode *inode);

@@ -11,6 +11,7 @@
 #define SIM_ORIGIN SIM_SITES  // its number
 #define SIM_RECIPIENTS_MAX 3  // of a message
 #define SIM_MESSAGES_MAX 4096 // of a history
+#define SIM_SPOOL_IDS_MAX 8
 
 enum sim_message_state {
     SIM_MESSAGE_BEGUN,   // nobody knows: no final reply was read
@@ -25,6 +26,7 @@ struct sim_recipient {
     unsigned accepts;   // by peers, at the final dot
     unsigned delivered; // log lines
     unsigned failed;    // log lines
+    bool failed_marked; // one of them with ambiguous_resend: it was tried again
     unsigned notified;  // notifications of failure that arrived at the sender's
 };
 
@@ -34,6 +36,11 @@ struct sim_message {
     enum sim_message_state state;
     unsigned recipient_count;
     struct sim_recipient recipients[SIM_RECIPIENTS_MAX];
+    bool damaged;  // some of its bytes, or of its notification's, were changed on the disk
+    bool reported; // the log says so
+    char spool_ids[SIM_SPOOL_IDS_MAX][24]; // in the log: its own, and its notifications'
+    unsigned spool_id_count;
+    bool logged_accepted;          // the log says it is ours
     unsigned marked_notifications; // log lines of its notifications with ambiguous_resend
 };
 

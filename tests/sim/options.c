@@ -50,6 +50,10 @@ void sim_options_choose(struct sim_options *options, uint64_t seed)
         chosen |= i == SIM_power_cut && seed % 2 == 1;
         options->on[i] = (chosen || options->forced[i]) && !options->dropped[i];
     }
+    if (options->on[SIM_damage]) {
+        // A group that failed is undone by a record: with that damaged it may count again.
+        options->on[SIM_disk_errors] = options->on[SIM_disk_full] = false;
+    }
     options->messages = (unsigned)sim_between(&random, SIM_MESSAGES_MIN, SIM_MESSAGES_MIN + 40);
     options->messages = options->messages_wanted > 0 ? options->messages_wanted : options->messages;
     options->workers = sim_chance(&random, 200) ? 3 : 2;

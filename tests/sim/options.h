@@ -33,6 +33,8 @@
     X(slow_disk, 30, "some disk operations take long")                                             \
     X(disk_errors, 20, "reads, writes and syncs fail, once or for good in one file")               \
     X(disk_full, 15, "the disk is full for a while")                                               \
+    X(damage, 20, "durable bytes become others: bits, sectors, blocks")                            \
+    X(bad_reads, 15, "a read has a wrong bit, the next one hasn't")                                \
     X(clock_jumps, 20, "the wall clock jumps by up to an hour, back and forth")                    \
     X(pauses, 30, "workers are held up")                                                           \
     X(large, 40, "messages that go into extents")                                                  \

@@ -99,9 +99,18 @@ static void on_recovered(void *owner, uint16_t log, const struct ph_spool_recove
     struct sim *sim = owner;
 
     sim_trace(sim, "recovered", log, report->messages, report->torn_bytes);
-    if (report->quarantined_records > 0) {
+    sim->damage_reports += report->quarantined_records > 0;
+    if (report->quarantined_records > 0 && sim->damages == 0) {
         sim_fail(sim, "log %u: recovery found damage that the disk did not do: %s", log,
                  report->detail);
+    }
+}
+
+// Durable bytes change at a start (what of them was changed before), or at any time.
+static void maybe_damage(struct sim *sim, unsigned permille, unsigned places_max)
+{
+    if (sim_fault(sim, SIM_damage, permille)) {
+        sim_disk_damage(sim->disk, places_max);
     }
 }
 
@@ -117,7 +126,7 @@ static void on_problem(void *owner, struct ph_str text)
     struct sim *sim = owner;
 
     sim_trace_text(sim, "problem", text);
-    if (!disk_fails(sim)) {
+    if (!disk_fails(sim) && sim->damages == 0) {
         sim_fail(sim, "the engine has a problem: %.*s", PH_STR_ARG(text));
     }
 }
@@ -135,6 +144,7 @@ static void start(struct sim *sim)
         sim->worker_count = (unsigned)sim_between(&sim->random, 2, 3);
     }
     sim_end_plan(sim);
+    maybe_damage(sim, 700, 6);
     for (unsigned i = 0; i < sim->worker_count; i++) {
         sim->workers[i] = sim_io_create(sim, i);
         ios[i] = &sim->workers[i]->io;
@@ -254,6 +264,7 @@ static void live_through_faults(struct sim *sim)
         let_pass(sim, SIM_LOOK_NS);
         maybe_reload(sim);
         maybe_jump(sim);
+        maybe_damage(sim, 10, 2);
         over = sim->clock.now_ns >= SIM_CHAOS_MAX_NS ||
                (sim->scene->enough(sim) && sim->crash_at_event == 0 &&
                 sim->clock.now_ns >= SIM_CHAOS_MIN_NS) ||
@@ -285,19 +296,10 @@ static void stop_in_order(struct sim *sim)
     ph_config_release(sim->config);
 }
 
-// No faults any more: everything must come to its end.
-static void drain(struct sim *sim)
+static void wait_until_empty(struct sim *sim)
 {
     uint64_t until_ns = sim->clock.now_ns + SIM_DRAIN_NS_MAX;
 
-    sim->calm = true;
-    sim_trace(sim, "calm", sim_queued(sim), sim->ledger.acked, 0);
-    if (disk_fails(sim)) {
-        // A log that was given up takes mail again after a restart: whoever mended the disk does
-        // it.
-        stop_in_order(sim);
-        start(sim);
-    }
     while (!sim->scene->drained(sim)) {
         let_pass(sim, SIM_LOOK_NS);
         if (sim->clock.now_ns > until_ns) {
@@ -308,12 +310,30 @@ static void drain(struct sim *sim)
     }
 }
 
+// No faults any more: everything must come to its end.
+static void drain(struct sim *sim)
+{
+    sim->calm = true;
+    sim_trace(sim, "calm", sim_queued(sim), sim->ledger.acked, 0);
+    if (disk_fails(sim)) {
+        // A log that was given up takes mail again after a restart: whoever mended the disk does
+        // it.
+        stop_in_order(sim);
+        start(sim);
+    }
+    wait_until_empty(sim);
+}
+
 // An orderly end, and one more start: the same is owed.
 static void stop_and_look(struct sim *sim)
 {
     stop_in_order(sim);
     start(sim);
-    if (!sim->scene->owed(sim, sim_queued(sim))) {
+    if (!sim->scene->owed(sim, sim_queued(sim)) && sim->damages > 0) {
+        // What became of it was damaged behind the last start: in doubt, it is sent again.
+        wait_until_empty(sim);
+        sim->scene->check(sim);
+    } else if (!sim->scene->owed(sim, sim_queued(sim))) {
         sim_fail(sim, "risen again or lost: %llu recipients after an orderly end",
                  (unsigned long long)sim_queued(sim));
     }

@@ -71,6 +71,8 @@ struct sim {
     uint64_t trace_hash;
     uint64_t events;
     bool calm;                           // faults are over
+    unsigned damages;                    // done to the disk
+    unsigned damage_reports;             // by recovery
     bool struck;                         // the operation that was to fail has failed
     char failure[SIM_FAILURE_BYTES_MAX]; // the first promise broken; empty: none
 
