@@ -262,6 +262,13 @@ class Peer:
             else:
                 say("250 2.0.0 yes")
 
+    def open(self):
+        return [s for s in self.sessions if not s["ended"]]
+
+    @staticmethod
+    def mails_in(session):
+        return [c for c in session["commands"] if c.upper().startswith("MAIL")]
+
     def said(self, verb, where="tls"):
         return [c for c in self.commands if c.upper().startswith(f"{where} {verb}".upper())]
 

@@ -15,14 +15,6 @@ PORT = free_port("127.4.2.1")
 CROWD = 100 # domains at one provider
 
 
-def mails(session):
-    return [c for c in session["commands"] if c.upper().startswith("MAIL")]
-
-
-def open_sessions(peer):
-    return [s for s in peer.sessions if not s["ended"]]
-
-
 def pem(der):
     return f"-----BEGIN X509 CRL-----\n{base64.encodebytes(der).decode()}-----END X509 CRL-----\n"
 
@@ -102,7 +94,7 @@ Resolver {{ Port = {PORT} AllowedDestinations = {{"127.0.0.0/8"}} LocalData = {{
         peer.gate.clear()
         for i in range(count):
             self.mail(name, f"p{i}")
-            wait_for(lambda: len([s for s in open_sessions(peer) if mails(s)]) > i, 20, f"session {i} of {name}")
+            wait_for(lambda: len([s for s in peer.open() if Peer.mails_in(s)]) > i, 20, f"session {i} of {name}")
         peer.gate.set()
         wait_for(lambda: len(peer.messages) >= count, 20, "their messages")
 
@@ -116,24 +108,24 @@ Resolver {{ Port = {PORT} AllowedDestinations = {{"127.0.0.0/8"}} LocalData = {{
         flow.gate.clear()
         known = len(flow.messages)
         count = 0
-        while len([s for s in open_sessions(flow) if mails(s)]) < 3: # in use, all of them
+        while len([s for s in flow.open() if Peer.mails_in(s)]) < 3: # in use, all of them
             self.mail("flow", f"parallel{count}")
             count += 1
             time.sleep(0.2)
         flow.gate.set()
         wait_for(lambda: len(flow.messages) == known + count, 20, "messages in parallel")
-        idle = open_sessions(flow)
+        idle = flow.open()
         flow.gate.clear()
-        before = sum(len(mails(s)) for s in idle)
+        before = sum(len(Peer.mails_in(s)) for s in idle)
         self.mail("flow", "inflight")
-        wait_for(lambda: sum(len(mails(s)) for s in open_sessions(flow)) == before + 1, 20, "one in flight")
+        wait_for(lambda: sum(len(Peer.mails_in(s)) for s in flow.open()) == before + 1, 20, "one in flight")
         time.sleep(0.3) # it is sent whole
-        accepted, told, sessions = len(flow.messages), len(flow.mails()), list(flow.sessions)
-        calm_sessions = open_sessions(calm)
+        accepted, told, sessions = len(flow.messages), len(flow.mails()), len(flow.sessions)
+        calm_sessions = calm.open()
         assert len(idle) >= 3 and len(calm_sessions) == 1, (len(idle), len(calm_sessions))
 
         self.web.files["/flow.crl"] = self.roots["flow"].crl([self.leaves["flow"]], last=NOW - DAY / 2)
-        wait_for(lambda: len(open_sessions(flow)) == 1, 20, "the end of the idle sessions")
+        wait_for(lambda: len(flow.open()) == 1, 20, "the end of the idle sessions")
         for session in idle:
             assert not session["ended"] or session["commands"][-1] == "QUIT", session["commands"][-3:]
         assert self.daemon.metrics()["posthaste_revocation_sessions_ended_total"] == len(idle)
@@ -141,7 +133,7 @@ Resolver {{ Port = {PORT} AllowedDestinations = {{"127.0.0.0/8"}} LocalData = {{
             self.mail("flow", f"after{i}")
         wait_for(lambda: self.held_mail() == 10, 20, "what comes after being held")
         flow.gate.set()
-        wait_for(lambda: not open_sessions(flow), 20, "the end of the session in use")
+        wait_for(lambda: not flow.open(), 20, "the end of the session in use")
         for i in range(10, 20):
             self.mail("flow", f"after{i}")
         refused = self.attempts("flow", "cert-revoked")
@@ -154,13 +146,13 @@ Resolver {{ Port = {PORT} AllowedDestinations = {{"127.0.0.0/8"}} LocalData = {{
         assert len(flow.messages) == accepted + 1 and len(flow.mails()) == told
         assert sum(e["event"] == "delivered" and e["connector"] == "flow" for e in self.daemon.each_event()) == \
             len(flow.messages)
-        later = [s for s in flow.sessions if s not in sessions]
+        later = flow.sessions[sessions:]
         assert later and not any(s["resumed"] for s in later), "a ticket outlived the list"
-        assert not any(mails(s) for s in later)
+        assert not any(Peer.mails_in(s) for s in later)
         # What another list vouches for goes on in the same session.
         self.mail("calm", "goes-on")
         self.delivered(["goes-on@calm.list.test"], "mail of another issuer")
-        assert open_sessions(calm) == calm_sessions, "a list ended a session that it says nothing of"
+        assert calm.open() == calm_sessions, "a list ended a session that it says nothing of"
         print(f"flow: {len(idle)} sessions open, one in use: idle ones ended by the list, that one after its "
               f"message; none of 20 more accepted, {len(later)} handshakes refused, no ticket used")
 
@@ -201,13 +193,13 @@ Resolver {{ Port = {PORT} AllowedDestinations = {{"127.0.0.0/8"}} LocalData = {{
         wait_for(lambda: self.attempts("named") > named, 20, "the wrong name's next try")
         self.write_local(last=NOW - 9 * DAY, following=NOW - DAY)
         self.daemon.reload()
-        wait_for(lambda: not open_sessions(self.peers["local"]), 20, "the end of its sessions")
+        wait_for(lambda: not self.peers["local"].open(), 20, "the end of its sessions")
         self.mail("local", "again")
         self.deferred("local", "again", "revocation-unknown")
         self.write_local()
         self.daemon.reload() # its mail is tried before the file is read, and again when it was
         self.delivered(["again@local.list.test"], "the list that came with a reload")
-        crowd = len([s for s in self.peers["crowd"].sessions if mails(s)])
+        crowd = len([s for s in self.peers["crowd"].sessions if Peer.mails_in(s)])
         print(f"held: released by lists fetched, renewed, read and reloaded; {CROWD} domains at one provider "
               f"over {crowd} sessions; by a trust anchor; a wrong name was left alone")
 

@@ -131,6 +131,7 @@ def main():
             peers[name] = Peer(f"127.4.0.{number}", PORT,
                                certificate.write(directory.path / f"{name}.pem"))
             settings = {"tolerant": "RevocationUnknown = accept",
+                        "flow": "SmtpMaxMessagesPerConnection = 25",
                         "local": f'RevocationFetch = false RevocationCrls = {{"{local}"}}'}.get(name, "")
             connectors.append(f'SendConnector "{name}" {{ AddressSpaces = {{"{name}.revocation.test"}} '
                               'RequireTLS = true TlsAuthLevel = DomainValidation\n'
@@ -152,21 +153,29 @@ Resolver {{ Port = {PORT} AllowedDestinations = {{"127.0.0.0/8"}} LocalData = {{
         for name in ("missing", "forged", "inside", "stale"):
             assert not peers[name].mails(), f"{name} saw an envelope"
 
-        # A certificate is revoked while mail flows.
-        flow = Flow(daemon, "flow.revocation.test")
-        wait_for(lambda: len(peers["flow"].messages) > 50, 20, "mail flowing")
+        # A certificate is revoked while mail flows, over several sessions that end and are resumed.
+        flows, peer = [Flow(daemon, "flow.revocation.test") for _ in range(4)], peers["flow"]
+        wait_for(lambda: len(peer.messages) > 200 and any(s["resumed"] for s in peer.sessions), 20, "mail flowing")
         web.files["/flow.crl"] = roots["flow"].crl([leaves["flow"]], last=NOW - DAY / 2)
         before = web.count("/flow.crl")
         wait_for(lambda: web.count("/flow.crl") > before and any(
             e.get("reason") == "cert-revoked" for e in daemon.events()), 20, "the new list")
-        time.sleep(0.5)  # envelopes that were cleared before it go on
-        accepted = len(peers["flow"].messages)
-        sent = flow.sent
-        wait_for(lambda: flow.sent > sent + 50, 20, "more mail")
-        flow.stop()
-        assert len(peers["flow"].messages) == accepted, "mail after the refresh"
-        envelopes = len(peers["flow"].mails())
-        print(f"flow: {accepted} messages accepted, then none of the next {flow.sent - sent}; "
+        # Envelopes that were cleared before it go on: each session that carried one ends after them.
+        wait_for(lambda: not any(map(peer.mails_in, peer.open())), 20, "the end of the sessions in use")
+        accepted, envelopes, known = len(peer.messages), len(peer.mails()), list(peer.sessions)
+        resumed = len([s for s in known if s["resumed"]])
+        sent = sum(flow.sent for flow in flows)
+        wait_for(lambda: sum(flow.sent for flow in flows) > sent + 100, 20, "more mail")
+        for flow in flows:
+            flow.stop()
+        refused_again(daemon, "flow")
+        assert (len(peer.messages), len(peer.mails())) == (accepted, envelopes), "mail after the refresh"
+        told = len([e for e in daemon.events() if e["event"] == "delivered" and e["connector"] == "flow"])
+        assert told == accepted == envelopes, (told, accepted, envelopes)
+        later = peer.sessions[len(known):]
+        assert later and not any(s["resumed"] or peer.mails_in(s) for s in later), "a ticket outlived the list"
+        print(f"flow: {accepted} messages accepted in {len(known)} sessions, {resumed} of them resumed, then none of "
+              f"the next {sum(flow.sent for flow in flows) - sent}, in {len(later)} more handshakes, none resumed; "
               f"{web.count('/flow.crl')} fetches")
 
         # flow, stale (held though out of date: it may say "revoked") and the local file.
