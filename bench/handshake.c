@@ -2,10 +2,12 @@
 // bare BoringSSL, both over memory against the same server.
 //
 //   bench-handshake [key=ecdsa|rsa] [certs=1|2|3] [mode=full|cached|resumed] [rounds=300]
-//                   [side=both|engine|bare]
+//                   [crl=0] [side=all|engine|bare|listed]
 //
-// A line of JSON per side. For callgrind, whatever is measured happens in functions whose names
-// begin with measured_ (--toggle-collect).
+// A line of JSON per side. `crl`: bytes of a list of the leaf's issuer; then there is a third side,
+// the engine with that list (and short ones of the other issuers) at hand, which must find the
+// chain not revoked; the other two know no lists. All take turns. For callgrind, whatever is
+// measured happens in functions whose names begin with measured_ (--toggle-collect).
 //
 // Bare BoringSSL does what a client can't leave out: `full` verifies chain and name by its X509
 // layer, `cached` takes the chain for known without a look, `resumed` offers the session's ticket.
@@ -16,6 +18,7 @@
 #include "bench/lib/arguments.h"
 #include "bench/lib/certs.h"
 #include "bench/lib/timing.h"
+#include "tls/crls.h"
 #include "tls/gate.h"
 #include "tls/own.h"
 #include "tls/session.h"
@@ -29,6 +32,7 @@
 #include <openssl/ssl.h>
 
 #define ROUNDS_MAX 100000
+#define CRL_ENTRY_BYTES 27 // a serial number of 8 bytes and a date
 #define HOST "mx.contoso.test"
 #define NOINLINE __attribute__((noinline))
 
@@ -50,15 +54,23 @@ static void now_timeval(const SSL *ssl, struct timeval *out)
     *out = (struct timeval){.tv_sec = (time_t)now_s(NULL)};
 }
 
+struct engine {
+    struct ph_tls_context *context;
+    struct ph_trust *trust;
+    enum ph_revocation revocation; // what it must find
+};
+
 static struct {
     enum mode mode;
     struct ph_tls_server *server;
     struct ph_tls_session *accepted;
     uint64_t round;
     // engine
-    struct ph_tls_context *context;
-    struct ph_trust *trust;
+    struct engine plain;
+    struct engine listed;
+    struct engine *engine;
     struct ph_tls_session *session;
+    size_t crl_bytes;
     // bare
     SSL_CTX *bare;
     SSL_SESSION *ticket;
@@ -82,16 +94,27 @@ struct side {
 
 // --- the engine ---
 
+static void engine_begin(struct engine *engine)
+{
+    bench.engine = engine;
+    bench.session = ph_tls_session_connect(
+        engine->context,
+        &(struct ph_tls_client_options){
+            .session_id = ++bench.round,
+            .sni = PH_STR(HOST),
+            .version_min = 0x0303,
+            .resumption_key = bench.mode == MODE_RESUMED ? PH_STR("key") : PH_STR_NONE});
+    PH_CHECK(ph_tls_session_handshake(bench.session) == PH_TLS_MORE);
+}
+
 static NOINLINE void measured_engine_begin(void)
 {
-    bench.session = ph_tls_session_connect(
-        bench.context, &(struct ph_tls_client_options){.session_id = ++bench.round,
-                                                       .sni = PH_STR(HOST),
-                                                       .version_min = 0x0303,
-                                                       .resumption_key = bench.mode == MODE_RESUMED
-                                                                             ? PH_STR("key")
-                                                                             : PH_STR_NONE});
-    PH_CHECK(ph_tls_session_handshake(bench.session) == PH_TLS_MORE);
+    engine_begin(&bench.plain);
+}
+
+static NOINLINE void measured_listed_begin(void)
+{
+    engine_begin(&bench.listed);
 }
 
 static NOINLINE bool measured_engine_step(struct ph_str bytes)
@@ -113,8 +136,8 @@ static NOINLINE void measured_engine_judge(void)
                                    .tls_domains = &name,
                                    .tls_domain_count = 1,
                                    .version_min = 0x0303,
-                                   .trust = bench.trust,
-                                   .trust_id = ph_trust_id(bench.trust)};
+                                   .trust = bench.engine->trust,
+                                   .trust_id = ph_trust_id(bench.engine->trust)};
     struct ph_gate_subject subject = {.facts = facts,
                                       .connector = PH_STR("bench"),
                                       .recipient_domain = PH_STR("contoso.test"),
@@ -124,7 +147,9 @@ static NOINLINE void measured_engine_judge(void)
     struct ph_clearance *clearance = NULL;
     struct ph_reason reason = {0};
 
-    subject.verdict = ph_verify_chain(bench.context, facts->chain, bench.trust, subject.wall_ms);
+    subject.verdict =
+        ph_verify_chain(bench.engine->context, facts->chain, bench.engine->trust, subject.wall_ms);
+    PH_CHECK(subject.verdict->revocation == bench.engine->revocation);
     if (ph_gate_judge(&policy, &subject, PH_CLEARANCE_ENVELOPE, &clearance, &reason) !=
         PH_GATE_CLEARED) {
         fprintf(stderr, "bench-handshake: refused: %s\n", reason.sentence);
@@ -157,19 +182,53 @@ static void engine_finish(void)
     ph_tls_session_destroy(bench.session);
 }
 
-static void engine_prepare(struct ph_str root)
+static void engine_prepare(struct engine *engine, struct ph_str root, bool listed)
 {
     struct ph_buf error = {0};
 
-    bench.trust = ph_trust_create(&(struct ph_trust_options){.anchors_pem = root,
-                                                             .intermediates_pem = PH_STR_NONE,
-                                                             .crls_pem = PH_STR_NONE},
-                                  &error);
-    PH_CHECK(bench.trust != NULL);
-    bench.context = ph_tls_context_create(
+    engine->revocation = listed ? PH_REVOCATION_GOOD : PH_REVOCATION_NOT_CHECKED;
+    engine->trust = ph_trust_create(&(struct ph_trust_options){.anchors_pem = root,
+                                                               .intermediates_pem = PH_STR_NONE,
+                                                               .crls_pem = PH_STR_NONE,
+                                                               .revocation_source = listed},
+                                    &error);
+    PH_CHECK(engine->trust != NULL);
+    engine->context = ph_tls_context_create(
         &(struct ph_tls_context_options){.now_s = now_s,
                                          .chain_cache_max = bench.mode == MODE_FULL ? 0 : 64,
                                          .ticket_max = bench.mode == MODE_RESUMED ? 64 : 0});
+}
+
+// The lists come as the daemon's do: one set, beside the trust store. Returns the long one's bytes.
+static size_t give_lists(struct engine *engine, struct ph_cert *const *issuers, unsigned count,
+                         size_t bytes)
+{
+    size_t entries = bytes / CRL_ENTRY_BYTES;
+    uint64_t *serials = ph_alloc((entries + 1) * sizeof(*serials));
+    struct ph_crl *lists[3];
+    struct ph_crls *crls;
+
+    for (size_t i = 0; i < entries; i++) {
+        serials[i] = UINT64_C(0x1000000000000000) + i * 0x9E3779B1; // never the chain's own
+    }
+    for (unsigned i = 0; i < count; i++) {
+        struct ph_buf pem = {0};
+        struct ph_buf error = {0};
+
+        ph_buf_init(&pem, PH_BUF_BYTES_MAX);
+        ph_certs_append_crl(issuers[i],
+                            &(struct ph_certs_crl_options){
+                                .serials = serials, .serial_count = i + 1 == count ? entries : 0},
+                            &pem);
+        lists[i] = ph_crl_parse(ph_buf_str(&pem), &error);
+        PH_CHECK(lists[i] != NULL);
+        ph_buf_deinit(&pem);
+    }
+    crls = ph_crls_create(lists, count);
+    ph_tls_context_set_crls(engine->context, crls);
+    ph_crls_release(crls);
+    free(serials);
+    return lists[count - 1]->der.len;
 }
 
 // --- bare BoringSSL ---
@@ -270,11 +329,15 @@ static void bare_prepare(struct ph_str root)
     SSL_CTX_sess_set_new_cb(bench.bare, keep_ticket);
 }
 
-static const struct side sides[] = {
+#define SIDE_LISTED 2
+#define SIDES 3
+static const struct side sides[SIDES] = {
     {"engine", measured_engine_begin, measured_engine_step, measured_engine_judge, engine_output,
      engine_settle, engine_finish},
     {"bare", measured_bare_begin, measured_bare_step, measured_bare_judge, bare_output, bare_settle,
      bare_finish},
+    {"listed", measured_listed_begin, measured_engine_step, measured_engine_judge, engine_output,
+     engine_settle, engine_finish},
 };
 
 // --- one handshake ---
@@ -347,7 +410,11 @@ static void prepare(bool rsa, unsigned certs)
     PH_CHECK(bench.server != NULL);
     ph_tls_server_set_clock(bench.server, now_s, NULL);
     ph_certs_append(issuers[0], &root);
-    engine_prepare(ph_buf_str(&root));
+    engine_prepare(&bench.plain, ph_buf_str(&root), false);
+    if (bench.crl_bytes > 0) {
+        engine_prepare(&bench.listed, ph_buf_str(&root), true);
+        bench.crl_bytes = give_lists(&bench.listed, issuers, certs, bench.crl_bytes);
+    }
     bare_prepare(ph_buf_str(&root));
     ph_certs_destroy(leaf);
     for (unsigned i = certs; i > 0; i--) {
@@ -357,46 +424,55 @@ static void prepare(bool rsa, unsigned certs)
     ph_buf_deinit(&text);
 }
 
+static bool is_measured(int s, const char *side)
+{
+    bool there = s < SIDE_LISTED || bench.crl_bytes > 0;
+
+    return there && (strcmp(side, "all") == 0 || strcmp(side, sides[s].name) == 0);
+}
+
 int main(int argc, char **argv)
 {
     static const char *const modes[] = {"full", "cached", "resumed"};
-    static uint64_t used[2][ROUNDS_MAX];
-    static unsigned flights[2][2];
+    static uint64_t used[SIDES][ROUNDS_MAX];
+    static unsigned flights[SIDES][2];
     struct ph_arguments arguments = ph_arguments_of(argc, argv);
     const char *key = ph_argument(&arguments, "key", "ecdsa");
     unsigned certs = (unsigned)ph_argument_number(&arguments, "certs", 2);
     const char *mode = ph_argument(&arguments, "mode", "full");
-    const char *side = ph_argument(&arguments, "side", "both");
+    const char *side = ph_argument(&arguments, "side", "all");
     uint64_t rounds = ph_argument_number(&arguments, "rounds", 300);
 
+    bench.crl_bytes = (size_t)ph_argument_number(&arguments, "crl", 0);
     ph_arguments_end(&arguments);
     PH_CHECK(certs >= 1 && certs <= 3 && rounds >= 1 && rounds <= ROUNDS_MAX);
+    PH_CHECK(bench.crl_bytes <= PH_CRL_BYTES_MAX);
     while (bench.mode < MODE_RESUMED && strcmp(mode, modes[bench.mode]) != 0) {
         bench.mode++;
     }
     prepare(strcmp(key, "rsa") == 0, certs);
-    for (int s = 0; s < 2; s++) {
-        if (strcmp(side, "both") == 0 || strcmp(side, sides[s].name) == 0) {
+    for (int s = 0; s < SIDES; s++) {
+        if (is_measured(s, side)) {
             bench.round = 0;
             (void)shake(&sides[s]); // fills caches and keeps a ticket
         }
     }
     for (uint64_t round = 0; round < rounds; round++) {
-        for (int s = 0; s < 2; s++) {
-            if (strcmp(side, "both") == 0 || strcmp(side, sides[s].name) == 0) {
+        for (int s = 0; s < SIDES; s++) {
+            if (is_measured(s, side)) {
                 used[s][round] = shake(&sides[s]);
                 flights[s][0] = bench.sent;
                 flights[s][1] = bench.received;
             }
         }
     }
-    for (int s = 0; s < 2; s++) {
-        if (strcmp(side, "both") == 0 || strcmp(side, sides[s].name) == 0) {
+    for (int s = 0; s < SIDES; s++) {
+        if (is_measured(s, side)) {
             printf("{\"key\":\"%s\",\"certs\":%u,\"mode\":\"%s\",\"side\":\"%s\",\"cpu_ns\":%llu,"
-                   "\"sends\":%u,\"receives\":%u}\n",
+                   "\"sends\":%u,\"receives\":%u,\"crl_bytes\":%zu}\n",
                    key, certs, modes[bench.mode], sides[s].name,
                    (unsigned long long)ph_timing_median(used[s], rounds), flights[s][0],
-                   flights[s][1]);
+                   flights[s][1], s == SIDE_LISTED ? bench.crl_bytes : 0);
         }
     }
     return 0;

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """The client's side of a handshake, from ClientHello to facts and verdict: the engine over bare BoringSSL,
-both in memory against the same server. Time is the thread's CPU, the median over rounds that alternate between the two;
+both in memory against the same server; and the engine with a revocation list of 10 MB at hand over the engine without
+(`--only crl` for that alone). Time is the thread's CPU, the median over rounds that alternate between them;
 instructions are callgrind's, where valgrind is there."""
 import shutil
 
 from lab import Runs, c_program, instructions_per_round, options_parser, prepare, save, table
 
 MODES = ("full", "cached", "resumed")
+CRL_BYTES = 10 << 20
 
 
 def cell(key, certs, mode, options):
@@ -24,9 +26,39 @@ def cell(key, certs, mode, options):
     return result
 
 
+def listed(options):
+    """With a long list and without, by turns in one process."""
+    cells, rows = [], []
+    for mode in MODES:
+        figures = {"engine": Runs(), "listed": Runs(), "bare": Runs()}
+        for _ in range(options.runs):
+            for line in c_program("handshake", mode=mode, rounds=options.rounds, crl=CRL_BYTES):
+                figures[line["side"]].add(line["cpu_ns"] / 1000)
+        size = line["crl_bytes"] # the last side's
+        c = {"mode": mode, "crl_bytes": size, **{f"{side}_us": runs.median() for side, runs in figures.items()}}
+        instructions = ["", ""]
+        if options.callgrind and shutil.which("valgrind") and mode == "full": # the list alone takes a minute there
+            for side, size in (("engine", 0), ("listed", CRL_BYTES)):
+                c[f"{side}_instructions"] = instructions_per_round("handshake", mode=mode, side=side, crl=size)
+            instructions = [f"{c['listed_instructions'] / c['engine_instructions']:.4f}",
+                            f"{c['listed_instructions'] - c['engine_instructions']:,.0f}"]
+        cells.append(c)
+        rows.append([f"{mode}, list of {c['crl_bytes'] / 1e6:.1f} MB", f"{c['listed_us'] / c['engine_us']:.3f}", instructions[0],
+                     f"{c['engine_us']:.1f}", f"{c['listed_us']:.1f}", instructions[1]])
+    table("handshake with a long revocation list at hand against none (P-256, 2 certificates, TLS 1.3)",
+          ["handshake", "with/without CPU", "with/without instr.", "without us", "with us", "more instr."], rows,
+          "The client's side, ClientHello to verdict; the leaf's issuer's list, and a short one of the root.")
+    return cells
+
+
 def main():
     prepare()
-    options = options_parser(__doc__, rounds=150, runs=3, callgrind=2).parse_args()
+    parser = options_parser(__doc__, rounds=150, runs=3, callgrind=2)
+    parser.add_argument("--only", choices=["crl"], help="crl: the cost of a long revocation list alone")
+    options = parser.parse_args()
+    if options.only:
+        save("handshake-crl", {"options": vars(options), "crl": listed(options)})
+        return
     cells, rows, full = [], [], {}
     for key in ("ecdsa", "rsa"):
         for certs in (1, 2, 3):
@@ -46,7 +78,7 @@ def main():
            "sends+receives"], rows,
           "`of full`: this line's engine CPU over the full handshake's of the same certificates. sends+receives:\n"
           "flights on a socket, the same for both. Bare `cached` takes any chain unseen: it can't be undercut.")
-    save("handshake", {"options": vars(options), "cells": cells})
+    save("handshake", {"options": vars(options), "cells": cells, "crl": listed(options)})
 
 
 if __name__ == "__main__":
