@@ -20,6 +20,24 @@ static long long number_of(const json_t *object, const char *key)
     return (long long)json_integer_value(json_object_get(object, key));
 }
 
+// Of mail that a TLS policy holds: which rule, by its whole path.
+static void print_demand(const json_t *queue, const char *indent)
+{
+    const json_t *names = json_object_get(queue, "names");
+    const json_t *name;
+    size_t i;
+
+    if (text_of(queue, "rule")[0] == '\0') {
+        return;
+    }
+    printf("%s    demanded by %s: %s", indent, text_of(queue, "rule"), text_of(queue, "level"));
+    json_array_foreach(names, i, name)
+    {
+        printf("%s%s", i == 0 ? ", TlsDomain " : ", ", json_string_value(name));
+    }
+    printf("\n");
+}
+
 static void print_queue(const json_t *queue, const char *indent)
 {
     printf("%s%-32s %-14s %-11s %8lld %8lld %8lld\n", indent, text_of(queue, "domain"),
@@ -28,6 +46,7 @@ static void print_queue(const json_t *queue, const char *indent)
     if (text_of(queue, "reason")[0] != '\0') {
         printf("%s    %s (%s): %s\n", indent, text_of(queue, "reason"), text_of(queue, "status"),
                text_of(queue, "text"));
+        print_demand(queue, indent);
         if (text_of(queue, "next_retry")[0] != '\0') {
             printf("%s    next retry %s\n", indent, text_of(queue, "next_retry"));
         }
@@ -50,8 +69,11 @@ static void print_list(const json_t *array)
 static void print_held(const json_t *held)
 {
     if (held != NULL) {
-        printf("    a TLS policy holds back %lld recipients of %lld queues; next retry %s\n",
-               number_of(held, "recipients"), number_of(held, "queues"),
+        long long recipients = number_of(held, "recipients");
+        long long queues = number_of(held, "queues");
+
+        printf("    a TLS policy holds back %lld recipient%s of %lld queue%s; next retry %s\n",
+               recipients, recipients == 1 ? "" : "s", queues, queues == 1 ? "" : "s",
                text_of(held, "next_retry"));
     }
 }

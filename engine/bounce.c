@@ -111,6 +111,9 @@ bool ph_bounce_send(struct ph_worker *worker, const struct ph_dispatch *dispatch
                 .status = ph_reason_own_status(cause, items[i].reason.status),
                 .reason = cause,
                 .code = answer->code,
+                .last_attempt_ms = dispatch->purpose == PH_DISPATCH_DELIVER
+                                       ? ph_worker_now_ms(worker)
+                                       : dispatch->queue->last_retry_ms,
                 .text = ph_str_from(items[i].reason.sentence),
                 .remote = dispatch->note != NULL && answer->code != 0
                               ? ph_str_from(dispatch->note->host)
@@ -141,6 +144,7 @@ void ph_bounce_relayed(struct ph_worker *worker, const struct ph_dispatch *dispa
                 .recipient = answer->recipient,
                 .status = answer->status,
                 .code = answer->code,
+                .last_attempt_ms = ph_worker_now_ms(worker),
                 .text = ph_str_from(answer->text),
                 .remote = dispatch->note != NULL ? ph_str_from(dispatch->note->host) : PH_STR_NONE,
             };
@@ -169,13 +173,15 @@ void ph_bounce_delayed(struct ph_worker *worker, const struct ph_dispatch *dispa
 
         if (r->place != PH_PLACE_DONE && r->index < envelope->recipient_count &&
             ph_dsn_wanted(envelope, &envelope->recipients[r->index], PH_DSN_DELAYED)) {
-            const struct ph_reason *last = &ph_queues_at(worker, r->queue)->last_error;
+            const struct ph_queue *queue = ph_queues_at(worker, r->queue);
+            const struct ph_reason *last = &queue->last_error;
             enum ph_reason_kind kind = (enum ph_reason_kind)r->last_kind;
 
             told[options.recipient_count++] = (struct ph_dsn_recipient){
                 .recipient = &envelope->recipients[r->index],
                 .status = last->status,
                 .reason = last->kind != PH_REASON_NONE ? last->kind : kind,
+                .last_attempt_ms = queue->last_retry_ms,
                 .text = ph_str_from(last->kind != PH_REASON_NONE ? last->sentence
                                                                  : ph_reason_summary(kind)),
                 .remote = PH_STR_NONE,

@@ -19,7 +19,7 @@ static void host_known(struct ph_connection *c);
 static void on_connected(struct ph_op *op);
 static void on_closed(struct ph_op *op);
 static void on_timer(struct ph_timer *timer);
-static void keep_reason(struct ph_connection *c, const struct ph_reason *reason);
+static bool keep_reason(struct ph_connection *c, const struct ph_reason *reason);
 static void end(struct ph_connection *c);
 
 static const struct ph_send_connector *connector_of(const struct ph_connection *c)
@@ -86,7 +86,7 @@ static bool identity_there(struct ph_connection *c)
         : fault == PH_REASON_CLIENT_CERT_NO_KEY
             ? "can't be used: it holds no certificate with its private key"
             : "has expired; put a renewed one beside it");
-    keep_reason(c, &reason);
+    (void)keep_reason(c, &reason);
     return false;
 }
 
@@ -195,17 +195,19 @@ static void end(struct ph_connection *c)
     free(c);
 }
 
-// A policy refusal tells more than a later timeout: it is kept as the attempt's reason.
-static void keep_reason(struct ph_connection *c, const struct ph_reason *reason)
+// A policy refusal tells more than a later timeout: it is kept as the attempt's reason. True: it is
+// the reason now.
+static bool keep_reason(struct ph_connection *c, const struct ph_reason *reason)
 {
     bool lacks = reason->kind == PH_REASON_REQUIRETLS_UNSUPPORTED;
+    bool tls = ph_reason_is_tls(reason->kind);
+    bool kept = tls || (!c->refused_by_policy && !(lacks && c->failed_otherwise));
 
-    if (ph_reason_is_tls(reason->kind)) {
-        c->refused_by_policy = true;
-        set_reason(c, reason);
-    } else if (!c->refused_by_policy && !(lacks && c->failed_otherwise)) {
+    c->refused_by_policy |= tls;
+    if (kept) {
         set_reason(c, reason);
     }
+    return kept;
 }
 
 static const char *const step_names[] = {
@@ -226,23 +228,34 @@ static bool is_of_revocation(const struct ph_dispatch *dispatch, const struct ph
 
 static void note_failure(struct ph_connection *c, const struct ph_reason *reason, const char *step)
 {
-    keep_reason(c, reason);
+    struct ph_dispatch *dispatch = c->opened_for;
+    bool kept = keep_reason(c, reason);
+
     ph_dialogue_failed(c, reason);
     c->failed_otherwise |= reason->kind != PH_REASON_REQUIRETLS_UNSUPPORTED;
     PH_COUNT(c->worker, attempts, 1);
-    if (c->opened_for != NULL) {
+    if (dispatch != NULL) {
         struct ph_session_note *note = ph_connection_note_create(c);
+        const char *told_step = dispatch->step;
+        struct ph_session_proof told_proof = dispatch->proof;
 
-        c->opened_for->step = step;
-        c->opened_for->proof = ph_connection_proof(c, c->opened_for);
-        if (is_of_revocation(c->opened_for, reason)) {
-            ph_crls_ask(&c->opened_for->lists, ph_tls_context_crls(c->worker->tls),
-                        &c->lists.issuers);
+        dispatch->step = step;
+        dispatch->proof = ph_connection_proof(c, dispatch);
+        if (is_of_revocation(dispatch, reason)) {
+            ph_crls_ask(&dispatch->lists, ph_tls_context_crls(c->worker->tls), &c->lists.issuers);
         }
-        ph_delivery_log_attempt(c->worker, c->opened_for, note, reason);
-        ph_session_note_release(note);
+        ph_delivery_log_attempt(c->worker, dispatch, note, reason);
         if (ph_engine_only_tries(c->worker->engine)) {
             ph_connection_report_trial(c, reason, step);
+        }
+        // What the outcome's line tells of the way is of the address whose reason it has.
+        if (kept) {
+            ph_session_note_release(dispatch->note);
+            dispatch->note = note;
+        } else {
+            dispatch->step = told_step;
+            dispatch->proof = told_proof;
+            ph_session_note_release(note);
         }
     }
 }
@@ -777,7 +790,7 @@ void ph_connection_broken(struct ph_connection *c, const struct ph_reason *reaso
                            c->host->name, reason->sentence);
     }
     if (c->opened_for == NULL) {
-        keep_reason(c, &kept);
+        (void)keep_reason(c, &kept);
         ph_connection_request_close(c, PH_CONNECTION_THEN_END);
     } else if (handshake && !ph_connection_demands_tls(c) &&
                policy->fallback == PH_TLS_FALLBACK_PLAINTEXT && !c->plaintext_only) {
@@ -883,7 +896,7 @@ bool ph_connection_end_by_lists(struct ph_connection *c)
 void ph_connection_abort(struct ph_connection *c, const struct ph_reason *reason)
 {
     if (!c->close_requested) {
-        keep_reason(c, reason);
+        (void)keep_reason(c, reason);
         ph_connection_request_close(c, PH_CONNECTION_THEN_END);
     } else {
         c->after_close = PH_CONNECTION_THEN_END;

@@ -841,10 +841,9 @@ static void send_message(struct ph_connection *c, struct ph_dispatch *dispatch,
     enum ph_reason_kind unfit = ph_client_unfit(c->client, &dispatch->transaction);
     struct ph_gate_subject subject;
 
-    if (dispatch->note == NULL) {
-        ph_session_note_retain(c->note);
-        dispatch->note = c->note;
-    }
+    ph_session_note_retain(c->note);
+    ph_session_note_release(dispatch->note); // of an address that would not do
+    dispatch->note = c->note;
     if (unfit != PH_REASON_NONE) {
         ph_clearance_destroy(take_clearance);
         dispatch->result = PH_DISPATCH_UNFIT;

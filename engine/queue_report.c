@@ -57,6 +57,22 @@ static const char *state_of(const struct ph_queue *queue)
     return state;
 }
 
+// What holds it: who demands what.
+static void put_demand(const struct ph_queue *queue, struct ph_json *json)
+{
+    const struct ph_tls_policy *policy = &queue->policy;
+
+    ph_json_string(json, "rule", policy->source, 0);
+    ph_json_text(json, "level",
+                 policy->domain_secure ? "DomainSecure"
+                                       : ph_tls_level_name(ph_tls_policy_level(policy)));
+    ph_json_open_array(json, "names");
+    for (size_t i = 0; i < policy->tls_domain_count; i++) {
+        ph_json_string(json, NULL, policy->tls_domains[i], 0);
+    }
+    ph_json_close_array(json);
+}
+
 static void put_queue(const struct ph_queue *queue, struct ph_json *json)
 {
     bool resting = queue->site != NULL && ph_site_resting(queue->site);
@@ -74,6 +90,9 @@ static void put_queue(const struct ph_queue *queue, struct ph_json *json)
         ph_json_text(json, "site", queue->site->spec->best_host);
     }
     put_reason(json, resting ? &queue->site->last_error : &queue->last_error);
+    if (ph_queue_tls_held(queue)) {
+        put_demand(queue, json);
+    }
     ph_json_u64(json, "retry_count", queue->failure_count);
     put_time(json, "last_retry", queue->last_retry_ms);
     put_time(json, "next_retry",

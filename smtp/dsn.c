@@ -45,8 +45,8 @@ static const char *const subjects[] = {
 
 static const char *const introductions[] = {
     [PH_DSN_FAILED] = "Your message could not be delivered to:",
-    [PH_DSN_DELAYED] = "Your message has not been delivered yet. It is still being tried; there "
-                       "is nothing you need to do:",
+    [PH_DSN_DELAYED] = "Your message has not been delivered yet. It is still being tried; you "
+                       "need not send it again:",
     [PH_DSN_RELAYED] = "Your message was passed on to a host that doesn't report deliveries:",
 };
 
@@ -73,6 +73,8 @@ static void put_boundary(const struct ph_dsn_options *o, struct ph_buf *out, con
 
 static void put_words(const struct ph_dsn_options *o, struct ph_buf *out)
 {
+    char date[PH_DATE_TEXT_MAX];
+
     put_boundary(o, out, "");
     ph_buf_append(out, PH_STR("Content-Type: text/plain; charset=utf-8\r\n"
                               "Content-Transfer-Encoding: 8bit\r\n\r\n"));
@@ -84,13 +86,22 @@ static void put_words(const struct ph_dsn_options *o, struct ph_buf *out)
         ph_buf_append(out, PH_STR("  <"));
         put_text(out, r->recipient->address);
         ph_buf_append(out, PH_STR(">\r\n    "));
+        // For the one who wrote it first, then what the administrators go by.
+        if (ph_reason_is_tls(r->reason)) {
+            ph_buf_printf(out,
+                          "It may leave over a protected connection only, and that could not be "
+                          "had: nothing of it\r\n    was sent unprotected. What the administrators "
+                          "of both sides need to know:\r\n    %s: ",
+                          ph_reason_token(r->reason));
+        }
         put_text(out, r->text);
         ph_buf_append(out, PH_STR("\r\n"));
-        if (ph_reason_is_tls(r->reason)) {
-            ph_buf_append(out, PH_STR("    It may leave over a protected connection only, and that "
-                                      "could not be had: nothing of it\r\n    was sent "
-                                      "unprotected.\r\n"));
-        }
+    }
+    if (o->action == PH_DSN_DELAYED) {
+        ph_buf_printf(out,
+                      "\r\nIt is tried until %s; if it can't be delivered until then, you "
+                      "will be told.\r\n",
+                      ph_date_format(o->retry_until_ms, date));
     }
 }
 
@@ -140,7 +151,9 @@ static void put_recipient(const struct ph_dsn_options *o, const struct ph_dsn_re
     } else if (r->reason != PH_REASON_NONE) {
         put_own_reason(r, out);
     }
-    ph_buf_printf(out, "Last-Attempt-Date: %s\r\n", ph_date_format(o->wall_ms, date));
+    if (r->last_attempt_ms > 0) {
+        ph_buf_printf(out, "Last-Attempt-Date: %s\r\n", ph_date_format(r->last_attempt_ms, date));
+    }
     if (o->action == PH_DSN_DELAYED) {
         ph_buf_printf(out, "Will-Retry-Until: %s\r\n", ph_date_format(o->retry_until_ms, date));
     }

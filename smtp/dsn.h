@@ -19,10 +19,11 @@ enum ph_dsn_action {
 
 struct ph_dsn_recipient {
     const struct ph_envelope_recipient *recipient;
-    struct ph_status status; // class 0: made of the action
-    uint16_t code;           // of the peer's reply; 0: none
-    struct ph_str text;      // the reply, or our sentence
-    struct ph_str remote;    // the host that said so; empty: nobody did
+    struct ph_status status;  // class 0: made of the action
+    uint16_t code;            // of the peer's reply; 0: none
+    struct ph_str text;       // the reply, or our sentence
+    struct ph_str remote;     // the host that said so; empty: nobody did
+    uint64_t last_attempt_ms; // since 1970; 0: it isn't known
     // Where it is our own reason, and no peer's reply: its kind; a TLS policy is told of in words.
     enum ph_reason_kind reason;
 };

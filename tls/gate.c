@@ -31,6 +31,7 @@ struct judgement {
     enum ph_tls_level level;
     bool authenticated_by_dane;
     char host[PH_REASON_SENTENCE_MAX / 2]; // host_of writes it, for a refusal only
+    char who[PH_REASON_SENTENCE_MAX / 3];  // who_of does
     struct ph_reason *out_reason;
 };
 
@@ -64,6 +65,20 @@ static const char *host_of(struct judgement *j)
         snprintf(j->host, sizeof(j->host), "%.*s", PH_STR_ARG(subject->address));
     }
     return j->host;
+}
+
+// "connector contoso (posthaste.conf:31)": the file's own name, since senders read it too.
+static const char *who_of(struct judgement *j)
+{
+    ptrdiff_t end = ph_str_find(j->policy->source, PH_STR(" SendConnector "));
+    struct ph_str path = end > 0 ? ph_str_first(j->policy->source, (size_t)end) : PH_STR_NONE;
+    struct ph_str place = PH_STR_NONE;
+
+    while (ph_str_cut(&path, '/', &place)) {
+    }
+    snprintf(j->who, sizeof(j->who), "connector %.*s%s%.*s%s", PH_STR_ARG(j->subject->connector),
+             place.len > 0 ? " (" : "", PH_STR_ARG(place), place.len > 0 ? ")" : "");
+    return j->who;
 }
 
 // What the policy asks for, in words.
@@ -185,11 +200,11 @@ const char *ph_gate_verified_by(const struct ph_tls_policy *policy,
 static bool check_routing(struct judgement *j)
 {
     if (j->policy->domain_secure_misrouted) {
-        *j->out_reason = ph_reason_make(
-            PH_REASON_DOMAIN_SECURE_MISROUTED,
-            "%.*s is in TLSSendDomainSecureList, but connector %.*s has no DomainSecureEnabled; "
-            "set it there, or take the domain off the list",
-            PH_STR_ARG(j->subject->recipient_domain), PH_STR_ARG(j->subject->connector));
+        *j->out_reason =
+            ph_reason_make(PH_REASON_DOMAIN_SECURE_MISROUTED,
+                           "%.*s is in TLSSendDomainSecureList, but %s has no DomainSecureEnabled; "
+                           "set it there, or take the domain off the list",
+                           PH_STR_ARG(j->subject->recipient_domain), who_of(j));
         return false;
     }
     return true;
@@ -204,19 +219,18 @@ static bool check_encryption(struct judgement *j)
         return true;
     }
     if (forced && facts->starttls_offered) {
-        *j->out_reason =
-            ph_reason_make(PH_REASON_STARTTLS_REFUSED,
-                           "connector %.*s demands %s; %s offered STARTTLS, but the "
-                           "session is not encrypted",
-                           PH_STR_ARG(j->subject->connector), demand_of(j), host_of(j));
+        *j->out_reason = ph_reason_make(PH_REASON_STARTTLS_REFUSED,
+                                        "%s demands %s; %s offered STARTTLS, but the "
+                                        "session is not encrypted",
+                                        who_of(j), demand_of(j), host_of(j));
         return false;
     }
     if (forced) {
         *j->out_reason = ph_reason_make(
             PH_REASON_TLS_NOT_OFFERED,
-            "STARTTLS is required to send mail: connector %.*s demands %s; %s does not offer "
+            "STARTTLS is required to send mail: %s demands %s; %s does not offer "
             "STARTTLS; its operator must enable it, or the connector's RequireTLS must go",
-            PH_STR_ARG(j->subject->connector), demand_of(j), host_of(j));
+            who_of(j), demand_of(j), host_of(j));
         return false;
     }
     if (ph_gate_dane_applies(j->policy, j->subject->tlsa)) {
@@ -237,10 +251,9 @@ static bool check_encryption(struct judgement *j)
     }
     if (j->policy->credentials_exact_host ||
         (j->stage == STAGE_CREDENTIALS && !j->policy->credentials_in_clear)) {
-        *j->out_reason =
-            ph_reason_make(PH_REASON_AUTH_NEEDS_TLS,
-                           "connector %.*s authenticates over TLS only; %s offers no STARTTLS",
-                           PH_STR_ARG(j->subject->connector), host_of(j));
+        *j->out_reason = ph_reason_make(PH_REASON_AUTH_NEEDS_TLS,
+                                        "%s authenticates over TLS only; %s offers no STARTTLS",
+                                        who_of(j), host_of(j));
         return false;
     }
     return true;
@@ -252,10 +265,10 @@ static bool check_version(struct judgement *j)
 
     if (facts->encrypted && facts->version < j->policy->version_min &&
         ph_tls_policy_forces(j->policy)) {
-        *j->out_reason = ph_reason_make(
-            PH_REASON_TLS_HANDSHAKE_FAILED, "connector %.*s demands at least %s; %s negotiated %s",
-            PH_STR_ARG(j->subject->connector), ph_tls_version_name(j->policy->version_min),
-            host_of(j), ph_tls_version_name(facts->version));
+        *j->out_reason = ph_reason_make(PH_REASON_TLS_HANDSHAKE_FAILED,
+                                        "%s demands at least %s; %s negotiated %s", who_of(j),
+                                        ph_tls_version_name(j->policy->version_min), host_of(j),
+                                        ph_tls_version_name(facts->version));
         return false;
     }
     return true;
@@ -276,8 +289,8 @@ static bool check_group(struct judgement *j)
     if (!found) {
         *j->out_reason = ph_reason_make(
             PH_REASON_TLS_HANDSHAKE_FAILED,
-            "connector %.*s demands a key exchange by %.*s (TlsRequireGroups); with %s it was %s",
-            PH_STR_ARG(j->subject->connector), PH_STR_ARG(j->policy->require_groups), host_of(j),
+            "%s demands a key exchange by %.*s (TlsRequireGroups); with %s it was %s", who_of(j),
+            PH_STR_ARG(j->policy->require_groups), host_of(j),
             facts->group[0] != '\0' ? facts->group : "without a group");
     }
     return found;
@@ -303,24 +316,23 @@ static bool check_chain(struct judgement *j)
         return true;
     }
     if (chain == NULL) {
-        *j->out_reason = ph_reason_make(
-            PH_REASON_TLS_HANDSHAKE_FAILED, "connector %.*s demands %s; %s showed no certificate",
-            PH_STR_ARG(j->subject->connector), demand_of(j), host_of(j));
+        *j->out_reason = ph_reason_make(PH_REASON_TLS_HANDSHAKE_FAILED,
+                                        "%s demands %s; %s showed no certificate", who_of(j),
+                                        demand_of(j), host_of(j));
         return false;
     }
     // A verdict on another chain, or by another trust store, is a mistake of ours.
     PH_CHECK(verdict != NULL && verdict->trust_id == j->policy->trust_id &&
              memcmp(verdict->chain_hash, chain->hash, PH_SHA256_BYTES) == 0);
     if (verdict->kind != PH_REASON_NONE) {
-        *j->out_reason = ph_reason_make(verdict->kind, "connector %.*s demands %s; %s: %s",
-                                        PH_STR_ARG(j->subject->connector), demand_of(j), host_of(j),
-                                        verdict->detail);
+        *j->out_reason = ph_reason_make(verdict->kind, "%s demands %s; %s: %s", who_of(j),
+                                        demand_of(j), host_of(j), verdict->detail);
         return false;
     }
     if ((int64_t)(j->subject->wall_ms / 1000) >= verdict->valid_until_s) {
-        *j->out_reason = ph_reason_make(
-            PH_REASON_CERT_EXPIRED, "connector %.*s demands %s; the certificate of %s has expired",
-            PH_STR_ARG(j->subject->connector), demand_of(j), host_of(j));
+        *j->out_reason = ph_reason_make(PH_REASON_CERT_EXPIRED,
+                                        "%s demands %s; the certificate of %s has expired",
+                                        who_of(j), demand_of(j), host_of(j));
         return false;
     }
     return true;
@@ -335,18 +347,16 @@ static bool check_revocation(struct judgement *j)
     }
     if (verdict->revocation == PH_REVOCATION_REVOKED) {
         *j->out_reason = ph_reason_make(
-            PH_REASON_CERT_REVOKED, "connector %.*s demands %s; a certificate of %s is revoked: %s",
-            PH_STR_ARG(j->subject->connector), demand_of(j), host_of(j),
-            verdict->revocation_detail);
+            PH_REASON_CERT_REVOKED, "%s demands %s; a certificate of %s is revoked: %s", who_of(j),
+            demand_of(j), host_of(j), verdict->revocation_detail);
         return false;
     }
     if (verdict->revocation == PH_REVOCATION_UNKNOWN && !j->policy->revocation_unknown_accept) {
-        *j->out_reason = ph_reason_make(
-            PH_REASON_REVOCATION_UNKNOWN,
-            "connector %.*s demands %s; whether the certificate of %s is revoked can't be "
-            "ascertained: %s; RevocationUnknown = accept would deliver",
-            PH_STR_ARG(j->subject->connector), demand_of(j), host_of(j),
-            verdict->revocation_detail);
+        *j->out_reason =
+            ph_reason_make(PH_REASON_REVOCATION_UNKNOWN,
+                           "%s demands %s; whether the certificate of %s is revoked can't be "
+                           "ascertained: %s; RevocationUnknown = accept would deliver",
+                           who_of(j), demand_of(j), host_of(j), verdict->revocation_detail);
         return false;
     }
     return true;
@@ -361,10 +371,10 @@ static bool check_pins(struct judgement *j)
         pinned = memcmp(j->policy->pins[i].spki_sha256, chain->spki_sha256, PH_SHA256_BYTES) == 0;
     }
     if (!pinned) {
-        *j->out_reason = ph_reason_make(
-            PH_REASON_CERT_UNTRUSTED_ROOT,
-            "connector %.*s pins the key of its peers; the one of %s is not among TlsPins",
-            PH_STR_ARG(j->subject->connector), host_of(j));
+        *j->out_reason =
+            ph_reason_make(PH_REASON_CERT_UNTRUSTED_ROOT,
+                           "%s pins the key of its peers; the one of %s is not among TlsPins",
+                           who_of(j), host_of(j));
     }
     return pinned;
 }
@@ -421,9 +431,37 @@ static void join_names(char *out, size_t capacity, const struct ph_str *referenc
     }
 }
 
-static bool match_names(struct judgement *j, const struct ph_str *references, size_t count)
+// Whose word the names are, and what helps where the certificate has none of them.
+struct naming {
+    const char *origin;
+    const char *remedy;
+};
+
+static struct naming naming_of(const struct judgement *j)
+{
+    const struct ph_tls_policy *policy = j->policy;
+    struct naming naming = {"the recipient's domain",
+                            "its operator must get one with that name, or, if this is the right "
+                            "host, list a name it has in TlsDomain"};
+
+    if (policy->domain_secure) {
+        naming.remedy = "the partner must get one with that name (TlsDomain does not count for "
+                        "Domain Security)";
+    } else if (policy->name_source == PH_TLS_NAME_HOST) {
+        naming = (struct naming){"the host's name: TlsNameSource",
+                                 "its operator must get one with that name, or TlsDomain must name "
+                                 "another and TlsNameSource go"};
+    } else if (policy->name_source == PH_TLS_NAME_TLSDOMAIN && policy->tls_domain_count > 0) {
+        naming.origin = "TlsDomain";
+    }
+    return naming;
+}
+
+static bool match_names(struct judgement *j, const struct ph_str *references, size_t count,
+                        struct naming naming)
 {
     const struct ph_chain *chain = j->subject->facts->chain;
+    const struct ph_chain_verdict *verdict = j->subject->verdict;
     struct ph_identity_result result =
         ph_identity_match(chain, references, count, j->policy->common_name);
     char wanted[200];
@@ -432,26 +470,38 @@ static bool match_names(struct judgement *j, const struct ph_str *references, si
     if (!result.matches) {
         join_names(wanted, sizeof(wanted), references, count, NULL);
         join_names(shown, sizeof(shown), NULL, 0, chain);
+        if (result.common_name_would) {
+            naming.remedy = chain->has_dns_names
+                                ? "its Common Name would do: TlsUseCommonName = always"
+                                : "its Common Name would do: TlsUseCommonName = fallback";
+        } else if (shown[0] == '\0') {
+            naming.remedy = "its operator must get one with that name";
+        }
         *j->out_reason = ph_reason_make(
             PH_REASON_CERT_NAME_MISMATCH,
-            "connector %.*s demands a certificate for %s; %s showed one for %s%s",
-            PH_STR_ARG(j->subject->connector), wanted, host_of(j),
-            shown[0] != '\0' ? shown : "no DNS name",
-            result.common_name_would
-                ? (chain->has_dns_names ? "; its Common Name would do: TlsUseCommonName = always"
-                                        : "; its Common Name would do: TlsUseCommonName = fallback")
-                : "; if that is the right host, name it in TlsDomain");
+            "%s demands %s and a certificate for %s (%s); %s showed %s for %s; %s", who_of(j),
+            demand_of(j), wanted, naming.origin, host_of(j),
+            verdict != NULL && verdict->kind == PH_REASON_NONE ? "a valid one" : "one",
+            shown[0] != '\0' ? shown : "no DNS name", naming.remedy);
     }
     return result.matches;
 }
 
 static bool check_names(struct judgement *j)
 {
+    static const struct naming credentials = {
+        "the host's own name", "its operator must get one with that name: credentials go to no "
+                               "other"};
+    static const struct naming requiretls = {
+        "the host's own name", "its operator must get one with that name: REQUIRETLS takes no "
+                               "other"};
     struct ph_str references[PH_GATE_REFERENCES_MAX];
     size_t count = references_of(j, references);
 
-    return (count == 0 || match_names(j, references, count)) &&
-           (!needs_host_name(j) || match_names(j, &j->subject->host, 1));
+    return (count == 0 || match_names(j, references, count, naming_of(j))) &&
+           (!needs_host_name(j) ||
+            match_names(j, &j->subject->host, 1,
+                        j->policy->credentials_exact_host ? credentials : requiretls));
 }
 
 static bool check_mutual(struct judgement *j)
@@ -472,9 +522,8 @@ static bool check_mutual(struct judgement *j)
         *j->out_reason = ph_reason_make(
             PH_REASON_CLIENT_CERT_MISSING,
             "Domain security requires mutual TLS with %.*s: %s asked for our certificate, and the "
-            "one in TlsCertificateName of connector %.*s could not be sent",
-            PH_STR_ARG(j->subject->recipient_domain), host_of(j),
-            PH_STR_ARG(j->subject->connector));
+            "one in TlsCertificateName of %s could not be sent",
+            PH_STR_ARG(j->subject->recipient_domain), host_of(j), who_of(j));
         return false;
     }
     return true;
@@ -528,11 +577,11 @@ static bool authenticated_by_dane(const struct ph_tls_policy *policy,
 
 static bool refuse_unpublished(struct judgement *j, const char *why)
 {
-    *j->out_reason = ph_reason_make(
-        PH_REASON_DANE_REQUIRED,
-        "connector %.*s has SmtpDaneMode = Mandatory; %.*s %s; its operator must publish TLSA "
-        "records in a signed zone, or the connector's mode must be Opportunistic",
-        PH_STR_ARG(j->subject->connector), PH_STR_ARG(j->subject->recipient_domain), why);
+    *j->out_reason =
+        ph_reason_make(PH_REASON_DANE_REQUIRED,
+                       "%s has SmtpDaneMode = Mandatory; %.*s %s; its operator must publish TLSA "
+                       "records in a signed zone, or the connector's mode must be Opportunistic",
+                       who_of(j), PH_STR_ARG(j->subject->recipient_domain), why);
     return false;
 }
 

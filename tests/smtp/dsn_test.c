@@ -102,8 +102,23 @@ Test(dsn, a_delay_and_a_relay)
 
     cr_expect(has(&text, "Action: delayed\r\nStatus: 4.4.1\r\n"));
     cr_expect(has(&text, "Will-Retry-Until: "));
-    cr_expect(has(&text, "there is nothing you need to do"));
+    cr_expect(has(&text, "you need not send it again"));
+    cr_expect(has(&text, "It is tried until Mon, 21 Sep 2026 14:16:12 "), "%s", ph_buf_cstr(&text));
+    cr_expect_not(has(&text, "Last-Attempt-Date: "), "it isn't known");
     ph_buf_deinit(&text);
+    // Of what a TLS policy holds: first for the one who wrote it, then for those who can mend it.
+    told.status = (struct ph_status){4, 7, 5};
+    told.reason = PH_REASON_CERT_NAME_MISMATCH;
+    told.last_attempt_ms = UINT64_C(1790000000500);
+    text = build(&envelope, PH_DSN_DELAYED, &told, 1, original);
+    cr_expect(has(&text, "  <u@d.test>\r\n    It may leave over a protected connection only"));
+    cr_expect(has(&text, "need to know:\r\n    cert-name-mismatch: refused\r\n"));
+    cr_expect(has(&text, "Diagnostic-Code: x-posthaste;Certificate validation failure, "
+                         "Reason:SubjectMismatch - cert-name-mismatch: refused\r\n"
+                         "Last-Attempt-Date: Mon, 21 Sep 2026 "),
+              "%s", ph_buf_cstr(&text));
+    ph_buf_deinit(&text);
+    told.reason = PH_REASON_NONE;
     told.status = (struct ph_status){2, 1, 5};
     envelope.ret = PH_RET_FULL;
     text = build(&envelope, PH_DSN_RELAYED, &told, 1, original);

@@ -217,9 +217,58 @@ Test(gate, the_sentence_names_demand_finding_and_remedy)
     fixture_make(&f, &session);
     judge(&policy, &f, PH_CLEARANCE_ENVELOPE, &reason);
     cr_assert_str_eq(reason.sentence,
-                     "connector contoso demands a certificate for contoso.com; mx1.contoso.com "
-                     "(192.0.2.7) showed one for relay.example.net; if that is the right host, "
-                     "name it in TlsDomain");
+                     "connector contoso demands RequireTLS with DomainValidation and a certificate "
+                     "for contoso.com (the recipient's domain); mx1.contoso.com (192.0.2.7) showed "
+                     "a valid one for relay.example.net; its operator must get one with that name, "
+                     "or, if this is the right host, list a name it has in TlsDomain");
+}
+
+// What would help depends on whose word the name is; and where the rule stands is said, without the
+// way to it.
+Test(gate, the_sentence_on_a_name_says_whose_word_it_is)
+{
+    const struct ph_str list[] = {PH_STR("mx.contoso.com"), PH_STR("*.contoso.net")};
+    struct ph_tls_policy by_list = DOM;
+    struct ph_tls_policy by_host = DOM;
+    struct ph_tls_policy partner = DOM;
+    struct ph_tls_policy credentials = ENC;
+    struct ph_tls_policy requiretls = ENC;
+    const struct {
+        const struct ph_tls_policy *policy;
+        const char *parts[3];
+    } rows[] = {
+        {&by_list,
+         {"connector contoso (partners.conf:7) demands RequireTLS with DomainValidation",
+          "mx.contoso.com, *.contoso.net (TlsDomain)", "list a name it has in TlsDomain"}},
+        {&by_host, {"connector contoso demands", "TlsNameSource)", "TlsNameSource go"}},
+        {&partner,
+         {"Domain Security (mutual TLS)", "contoso.com (the recipient's domain)",
+          "TlsDomain does not count"}},
+        {&credentials, {"RequireTLS", "mx1.contoso.com (the host's own name)", "credentials go"}},
+        {&requiretls, {"REQUIRETLS", "mx1.contoso.com (the host's own name)", "REQUIRETLS takes"}},
+    };
+    struct session session = TLS(relay_names, PH_REASON_NONE);
+    struct fixture f;
+
+    by_list.tls_domains = list;
+    by_list.tls_domain_count = 2;
+    by_list.source = PH_STR("/etc/posthaste/conf.d/partners.conf:7 SendConnector contoso");
+    by_host.name_source = PH_TLS_NAME_HOST;
+    partner.domain_secure = true;
+    credentials.credentials_exact_host = true;
+    requiretls.requiretls = true;
+    requiretls.mx_secure = true;
+    fixture_make(&f, &session);
+    for (size_t i = 0; i < PH_ARRAY_LEN(rows); i++) {
+        struct ph_reason reason = {0};
+
+        cr_expect_eq(judge(rows[i].policy, &f, PH_CLEARANCE_ENVELOPE, &reason),
+                     PH_REASON_CERT_NAME_MISMATCH, "row %zu", i);
+        for (size_t part = 0; part < 3; part++) {
+            cr_expect(strstr(reason.sentence, rows[i].parts[part]) != NULL, "row %zu: %s", i,
+                      reason.sentence);
+        }
+    }
 }
 
 Test(gate, a_clearance_is_for_one_session_and_one_use)
