@@ -37,7 +37,7 @@ void ph_connection_set_timer(struct ph_connection *c, uint64_t delay_ms)
     ph_wheel_set(&c->worker->wheel, &c->timer, c->worker->io->now_ns + delay_ms * PH_NS_PER_MS);
 }
 
-// By preference; random among equals (RFC 5321 §5.1).
+// By preference; random among equals (RFC 5321 §5.1), but for those that would only be refused.
 static void plan_hosts(struct ph_connection *c)
 {
     const struct ph_site_spec *spec = c->site->spec;
@@ -62,6 +62,7 @@ static void plan_hosts(struct ph_connection *c)
         }
         i = end;
     }
+    ph_prospects_order(c->site, c->opened_for, c->order, c->order_count);
 }
 
 // A certificate of ours that TlsCertificateName names and that isn't there, or has expired: the

@@ -564,6 +564,11 @@ static void handle_event(struct ph_connection *c, enum ph_client_event event)
 
 // --- from the first EHLO to an open session ---
 
+static void note_prospect(struct ph_connection *c, const struct ph_tls_facts *facts)
+{
+    ph_prospects_note(c->site, (size_t)(c->host - c->site->spec->hosts), facts);
+}
+
 static void after_ehlo(struct ph_connection *c)
 {
     const struct ph_tls_policy *policy = c->opened_for->policy;
@@ -578,6 +583,7 @@ static void after_ehlo(struct ph_connection *c)
         return;
     }
     if (!offered) {
+        note_prospect(c, &c->plain_facts);
         ph_connection_report_failure(c, PH_REASON_TLS_NOT_OFFERED);
     }
     if (!session_acceptable(c, &c->plain_facts, &reason)) {
@@ -713,6 +719,7 @@ void ph_connection_verify(struct ph_connection *c)
     struct ph_reason reason;
 
     ph_connection_stop_waiting(c);
+    note_prospect(c, facts_of(c));
     ph_connection_report(c, facts_of(c));
     if (!session_acceptable(c, facts_of(c), &reason)) {
         ph_connection_address_failed(c, &reason, "verify");

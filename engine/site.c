@@ -64,6 +64,7 @@ void ph_site_destroy(struct ph_site *site)
     }
     ph_wheel_cancel(&site->worker->wheel, &site->backoff_timer);
     ph_buf_deinit(&site->last_failure);
+    ph_prospects_deinit(site);
     if (site->watch != NULL) {
         ph_buf_deinit(&site->watch->lines);
         free(site->watch);

@@ -6,6 +6,7 @@
 
 #include "base/wheel.h"
 #include "engine/dispatch.h"
+#include "engine/prospects.h"
 #include "queue/site.h"
 
 struct ph_worker;
@@ -50,6 +51,7 @@ struct ph_site {
     TAILQ_ENTRY(ph_site) dirty_link;
     uint64_t used_ms;
     uint32_t next_host_seed;
+    struct ph_prospect *prospects; // by host; NULL: nothing is known, or there is one host
     // Pinned to depth 1 until then: a peer that mistreated a BDAT.
     uint64_t shallow_until_ms;
     uint64_t delivered_count;

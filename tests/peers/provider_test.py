@@ -107,6 +107,8 @@ def main():
         # One session serves several policies, and a domain has none of its own.
         assert max(map(len, mixed.values())) >= 3, mixed
         assert connections < DOMAINS, connections
+        # What a host showed is remembered: it isn't asked again and again by mail that it doesn't suit.
+        assert connections - len(mixed) <= 8 * len(HOSTS), (connections, len(mixed))
 
 
 sys.exit(main())
