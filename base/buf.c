@@ -40,8 +40,7 @@ char *ph_buf_reserve(struct ph_buf *buf, size_t len)
     cap = cap < max ? cap : max; // so that whoever looks at the room alone keeps the maximum
     grown = realloc(buf->data, cap);
     if (grown == NULL) {
-        buf->overflow = true;
-        return NULL;
+        ph_out_of_memory(cap); // half a message must not pass for a whole one
     }
     buf->data = grown;
     buf->cap = cap;

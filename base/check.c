@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 _Noreturn void ph_check_failed(const char *file, int line, const char *condition)
 {
@@ -12,11 +13,22 @@ _Noreturn void ph_check_failed(const char *file, int line, const char *condition
     abort();
 }
 
+_Noreturn void ph_out_of_memory(size_t size)
+{
+    fprintf(
+        stderr,
+        "posthaste: out of memory: %zu bytes more can't be had; lower MemoryLimit, or allow more\n",
+        size);
+    _exit(PH_EXIT_WANT);
+}
+
 void *ph_alloc(size_t size)
 {
     void *memory = calloc(1, size > 0 ? size : 1);
 
-    PH_CHECK(memory != NULL);
+    if (memory == NULL) {
+        ph_out_of_memory(size);
+    }
     return memory;
 }
 
@@ -24,6 +36,8 @@ char *ph_strdup(const char *text)
 {
     char *copy = strdup(text);
 
-    PH_CHECK(copy != NULL);
+    if (copy == NULL) {
+        ph_out_of_memory(strlen(text));
+    }
     return copy;
 }

@@ -32,7 +32,11 @@ _Noreturn void ph_check_failed(const char *file, int line, const char *condition
 #define PH_DCHECK(condition) PH_CHECK(condition)
 #endif
 
+#define PH_EXIT_WANT 70 // a resource that start needs can't be had; the next start may have it
+
 // Allocations whose size neither a peer nor the load decides: failure stops the process.
 // Zero-filled; the caller owns the result and gives it to free().
+// Not our mistake and nothing to be examined: said in one line, without a core.
+_Noreturn void ph_out_of_memory(size_t size);
 void *ph_alloc(size_t size) __attribute__((malloc, returns_nonnull));
 char *ph_strdup(const char *text) __attribute__((malloc, returns_nonnull));

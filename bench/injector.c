@@ -2,7 +2,8 @@
 //
 //   bench-injector ADDRESS:PORT CONNECTIONS MESSAGES SIZE RECIPIENT…
 //
-// MESSAGES 0: until SIGTERM. Prints "acknowledged N seconds S refused R", then "ids" and the ids.
+// MESSAGES 0: until SIGTERM; FIRST+MESSAGES: the ids begin with FIRST, so that several runs have
+// one ledger. Prints "acknowledged N seconds S refused R", then "ids" and the ids.
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,7 @@ int main(int argc, char **argv)
     sigset_t signals;
     double began;
     double took;
+    char *behind;
 
     if (argc < 6 || !ph_endpoint_parse(ph_str_from(argv[1]), &options.to)) {
         fprintf(stderr,
@@ -36,11 +38,15 @@ int main(int argc, char **argv)
         return 64;
     }
     options.connections = (unsigned)strtoul(argv[2], NULL, 10);
-    options.messages = strtoull(argv[3], NULL, 10);
+    options.first_id = 1;
+    options.messages = strtoull(argv[3], &behind, 10);
+    if (*behind == '+') {
+        options.first_id = options.messages;
+        options.messages = strtoull(behind + 1, NULL, 10);
+    }
     options.size = strtoul(argv[4], NULL, 10);
     options.recipients = (const char *const *)(argv + 5);
     options.recipient_count = (size_t)argc - 5;
-    options.first_id = 1;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigprocmask(SIG_BLOCK, &signals, NULL);

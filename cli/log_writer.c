@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/thread.h"
 
 // Lines are gathered for so long, lest the workers wake this thread each turn; less than the 50 ms
 // that outcomes wait for their sync. Ours.
@@ -163,7 +164,7 @@ struct ph_log_writer *ph_log_writer_create(struct ph_str path)
     pthread_mutex_init(&writer->lock, NULL);
     pthread_cond_init(&writer->work, NULL);
     pthread_cond_init(&writer->written, NULL);
-    PH_CHECK(pthread_create(&writer->thread, NULL, serve, writer) == 0);
+    ph_thread_start(&writer->thread, serve, writer);
     return writer;
 }
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "cli/cli.h"
 #include "cli/confine.h"
 #include "cli/log_writer.h"
@@ -359,7 +360,7 @@ static int start_threads(struct daemon *d)
     for (uint16_t i = 0; i < d->worker_count; i++) {
         d->threads[i].daemon = d;
         d->threads[i].index = i;
-        PH_CHECK(pthread_create(&d->threads[i].thread, NULL, work, &d->threads[i]) == 0);
+        ph_thread_start(&d->threads[i].thread, work, &d->threads[i]);
     }
     wait_for_all(d, &d->opened);
     for (uint16_t i = 0; i < d->worker_count; i++) {

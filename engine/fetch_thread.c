@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/thread.h"
 #include "engine/fetch_parts.h"
 #include "engine/socket_parts.h"
 
@@ -65,7 +66,7 @@ struct ph_fetch *ph_fetch_create(void)
     curl_multi_setopt(fetch->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)PH_FETCH_CONNECTIONS_MAX);
     curl_multi_setopt(fetch->multi, CURLMOPT_MAX_HOST_CONNECTIONS,
                       (long)PH_FETCH_HOST_CONNECTIONS_MAX);
-    PH_CHECK(pthread_create(&fetch->thread, NULL, serve, fetch) == 0);
+    ph_thread_start(&fetch->thread, serve, fetch);
     return fetch;
 }
 

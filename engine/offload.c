@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "base/thread.h"
+
 struct ph_offload {
     pthread_mutex_t lock;
     pthread_cond_t work;
@@ -46,7 +48,7 @@ struct ph_offload *ph_offload_create(unsigned thread_count)
     STAILQ_INIT(&offload->jobs);
     offload->thread_count = thread_count;
     for (unsigned i = 0; i < thread_count; i++) {
-        PH_CHECK(pthread_create(&offload->threads[i], NULL, serve, offload) == 0);
+        ph_thread_start(&offload->threads[i], serve, offload);
     }
     return offload;
 }

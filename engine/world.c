@@ -29,8 +29,8 @@ static int create_all(const struct ph_world_options *options, bool ring, struct 
         made += result == 0;
     }
     if (result < 0) {
-        ph_buf_printf(why, "the %s of worker %zu can't be made: %s", ring ? "ring" : "epoll", made,
-                      strerror(-result));
+        ph_buf_printf(why, "%sthe %s of worker %zu can't be made: %s", why->len > 0 ? "; " : "",
+                      ring ? "ring" : "epoll", made, strerror(-result));
         while (made > 0) {
             made--;
             out[made]->vtable->destroy(out[made]);

@@ -112,9 +112,9 @@ int ph_spool_open(const struct ph_spool_options *options, ph_spool_on_recovered 
     }
     if (result == 0 && !options->offline) {
         // Never behind what may be a torn tail: in a segment of its own.
-        first = ph_spool_segment_next(spool);
+        failure = -EIO;
+        first = ph_spool_segment_next(spool, &failure);
         if (first == NULL) {
-            failure = -EIO;
             ph_buf_printf(error, "%s: a segment can't be made: %s", spool->path,
                           strerror((int)-failure));
             result = (int)failure;
@@ -211,7 +211,9 @@ static char *group_memory(size_t reserve, size_t capacity)
 {
     void *memory = NULL;
 
-    PH_CHECK(posix_memalign(&memory, PH_DURABLE_BLOCK_BYTES, reserve + capacity) == 0);
+    if (posix_memalign(&memory, PH_DURABLE_BLOCK_BYTES, reserve + capacity) != 0) {
+        ph_out_of_memory(reserve + capacity);
+    }
     return memory;
 }
 
@@ -621,10 +623,11 @@ static struct ph_segment *segment_for(struct ph_spool *spool, const struct ph_sp
     struct ph_segment *active = TAILQ_LAST(&spool->segments, ph_segment_list);
     bool full = active == NULL || active->used + room_for(group) > active->size;
     struct ph_segment *next = NULL;
+    int64_t unused;
 
     // One that was written before is twice as fast: it is begun as soon as it is there.
     if (full || (!active->preallocated && !TAILQ_EMPTY(&spool->spares))) {
-        next = ph_spool_segment_next(spool);
+        next = ph_spool_segment_next(spool, &unused);
         if (next != NULL) {
             ph_spool_segment_use(spool, next);
         }

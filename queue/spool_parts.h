@@ -118,8 +118,9 @@ void ph_spool_segment_path(const struct ph_spool *spool, uint32_t slot,
                            char out[PH_SPOOL_PATH_MAX]);
 // Begins to make a spare, unless there is one or it is being made.
 void ph_spool_segment_prepare(struct ph_spool *spool);
-// The next segment to write to, in front of which nothing stands; NULL: it is being made.
-struct ph_segment *ph_spool_segment_next(struct ph_spool *spool);
+// The next segment to write to, in front of which nothing stands; NULL: it is being made, or
+// `*out_failure`.
+struct ph_segment *ph_spool_segment_next(struct ph_spool *spool, int64_t *out_failure);
 // A segment at once, synchronously; not written before. NULL, with `*out_error`.
 struct ph_segment *ph_spool_segment_create(struct ph_spool *spool, int64_t *out_error);
 // The segment is the one that is written to from now on (or was so, in recovery: oldest first).

@@ -208,7 +208,7 @@ static void on_prepared(struct ph_op *op)
     }
 }
 
-struct ph_segment *ph_spool_segment_next(struct ph_spool *spool)
+struct ph_segment *ph_spool_segment_next(struct ph_spool *spool, int64_t *out_failure)
 {
     struct ph_segment *segment = TAILQ_FIRST(&spool->spares);
 
@@ -216,10 +216,8 @@ struct ph_segment *ph_spool_segment_next(struct ph_spool *spool)
         TAILQ_REMOVE(&spool->spares, segment, link);
         spool->spare_count--;
     } else if (spool->preparing == NULL && !spool->no_spare) {
-        int64_t failure;
-
         // No spare could be made: one that is appended to, rather than none.
-        segment = ph_spool_segment_create(spool, &failure);
+        segment = ph_spool_segment_create(spool, out_failure);
     }
     if (segment != NULL) {
         segment->size = spool->options.message_segment_bytes;

@@ -2,11 +2,17 @@
 
 #include <criterion/criterion.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 Test(check, a_wrong_state_stops_the_process, .signal = SIGABRT)
 {
     PH_CHECK(1 + 1 == 3);
+}
+
+Test(check, memory_that_cannot_be_had_ends_the_process, .exit_code = PH_EXIT_WANT)
+{
+    (void)!ph_alloc(SIZE_MAX / 2);
 }
 
 Test(check, allocations_are_zeroed)

@@ -67,7 +67,9 @@ class Sink:
 
 
 class Daemon:
-    def __init__(self, directory, config, name="posthaste.conf", http=None):
+    def __init__(self, directory, config, name="posthaste.conf", http=None, prefix=()):
+        """`prefix`: a command that starts it, prlimit or another."""
+        self.prefix = list(prefix)
         self.directory = directory
         self.config = directory.path / name
         self.http = http or free_port()
@@ -87,7 +89,7 @@ Log {{ Delivery = "{self.log}" Level = warn }}
         self.start()
 
     def start(self):
-        self.process = self.directory.start([BUILD / "posthaste", "run", "-c", self.config],
+        self.process = self.directory.start([*self.prefix, BUILD / "posthaste", "run", "-c", self.config],
                                             stdout=subprocess.PIPE, stderr=self.errors, text=True)
         self.listening = {}
         for line in self.process.stdout:
