@@ -67,7 +67,7 @@ class Sink:
 
 
 class Daemon:
-    def __init__(self, directory, config, name="posthaste.conf", http=None, prefix=()):
+    def __init__(self, directory, config, name="posthaste.conf", http=None, prefix=(), spool=None):
         """`prefix`: a command that starts it, prlimit or another."""
         self.prefix = list(prefix)
         self.directory = directory
@@ -76,7 +76,7 @@ class Daemon:
         self.log = directory.path / "delivery.jsonl"
         self.kills = 0
         text = f"""Hostname = "out.posthaste.test"
-SpoolDir = "{directory.path}/spool"
+SpoolDir = "{spool or directory.path / 'spool'}"
 MinFreeSpace = 1%
 Admin {{ ControlSocket = "{directory.path}/control" Http = "127.0.0.1:{self.http}" }}
 Log {{ Delivery = "{self.log}" Level = warn }}
