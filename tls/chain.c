@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "tls/asn1.h"
 #include "tls/identity.h"
+#include "tls/issuers.h"
 #include "tls/pem.h"
 
 #define PH_CHAIN_CRL_URLS_MAX 16 // of one certificate; ours
@@ -226,7 +227,8 @@ static void read_leaf(struct ph_chain *chain, X509 *leaf)
 // --- The certificates
 // -----------------------------------------------------------------------------------
 
-size_t ph_chain_parse(const struct ph_chain *chain, X509 *out_x509[PH_CHAIN_CERTIFICATES_MAX])
+size_t ph_chain_parse(const struct ph_chain *chain, struct ph_issuers *issuers,
+                      X509 *out_x509[PH_CHAIN_CERTIFICATES_MAX])
 {
     const struct ph_chain_certificates *certificates = chain->certificates;
     size_t count = 0;
@@ -242,7 +244,8 @@ size_t ph_chain_parse(const struct ph_chain *chain, X509 *out_x509[PH_CHAIN_CERT
             x509 = certificates->leaf;
             X509_up_ref(x509);
         } else if (!repeated) {
-            x509 = X509_parse_from_buffer(certificates->buffers[i]);
+            x509 = ph_issuers_parse(i > 0 ? issuers : NULL, certificates->pool,
+                                    certificates->buffers[i]);
         }
         if (x509 != NULL) {
             out_x509[count++] = x509;
@@ -265,7 +268,7 @@ void ph_chain_shed(const struct ph_chain *chain)
 bool ph_chain_has_address(const struct ph_chain *chain, struct ph_str address)
 {
     X509 *x509[PH_CHAIN_CERTIFICATES_MAX];
-    size_t count = ph_chain_parse(chain, x509);
+    size_t count = ph_chain_parse(chain, NULL, x509);
     bool has = false;
     char text[64];
 

@@ -36,6 +36,7 @@ struct ph_chain_cache {
     size_t entries_max;
     struct chain_entry *chains;
     struct verdict_entry *verdicts;
+    struct verdict_entry *last; // found; the next question is likely the same
     TAILQ_HEAD(chains_by_use, chain_entry) chains_by_use;
     TAILQ_HEAD(verdicts_by_use, verdict_entry) verdicts_by_use;
 };
@@ -60,6 +61,9 @@ static void drop_chain(struct ph_chain_cache *cache, struct chain_entry *entry)
 
 static void drop_verdict(struct ph_chain_cache *cache, struct verdict_entry *entry)
 {
+    if (cache->last == entry) {
+        cache->last = NULL;
+    }
     HASH_DEL(cache->verdicts, entry);
     TAILQ_REMOVE(&cache->verdicts_by_use, entry, by_use);
     free(entry);
@@ -111,10 +115,13 @@ static struct verdict_entry *find_verdict(struct ph_chain_cache *cache,
                                           const uint8_t hash[PH_SHA256_BYTES], uint64_t trust_id)
 {
     struct verdict_key key = {.trust_id = trust_id};
-    struct verdict_entry *entry;
+    struct verdict_entry *entry = cache->last;
 
     memcpy(key.chain_hash, hash, PH_SHA256_BYTES);
-    HASH_FIND(hh, cache->verdicts, &key, sizeof(key), entry);
+    if (entry == NULL || memcmp(&entry->key, &key, sizeof(key)) != 0) {
+        HASH_FIND(hh, cache->verdicts, &key, sizeof(key), entry);
+        cache->last = entry;
+    }
     return entry;
 }
 

@@ -23,6 +23,7 @@ struct ph_tls_context *ph_tls_context_create(const struct ph_tls_context_options
 
     context->options = *options;
     context->cache = ph_chain_cache_create(options->chain_cache_max);
+    context->issuers = ph_issuers_create();
     context->tickets = options->tickets != NULL ? ph_tickets_retain(options->tickets)
                                                 : ph_tickets_create(options->ticket_max);
     context->pool = ph_chain_pool_retain(ph_tickets_pool(context->tickets));
@@ -43,6 +44,7 @@ void ph_tls_context_destroy(struct ph_tls_context *context)
 {
     if (context != NULL) {
         ph_chain_cache_destroy(context->cache);
+        ph_issuers_destroy(context->issuers);
         ph_crls_release(context->crls);
         SSL_CTX_free(context->client);
         ph_chain_pool_release(context->pool);

@@ -4,6 +4,7 @@
 #include "tls/boringssl.h"
 #include "tls/chain.h"
 #include "tls/chain_cache.h"
+#include "tls/issuers.h"
 #include "tls/session.h"
 #include "tls/tickets.h"
 #include "tls/verify.h"
@@ -15,6 +16,7 @@ struct ph_tls_context {
     SSL_CTX *client;
     struct ph_chain_pool *pool;
     struct ph_chain_cache *cache;
+    struct ph_issuers *issuers;
     struct ph_tickets *tickets;
     struct ph_crls *crls;            // one reference; NULL: none but the trust stores' own
     struct ph_chain_verdict verdict; // the last that was made here: what ph_verify_chain lends

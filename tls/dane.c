@@ -129,7 +129,7 @@ void ph_dane_verify(const struct ph_chain *chain, const struct ph_tlsa *tlsa, ui
                     struct ph_dane_verdict *out)
 {
     X509 *presented[PH_CHAIN_CERTIFICATES_MAX];
-    size_t count = ph_chain_parse(chain, presented);
+    size_t count = ph_chain_parse(chain, NULL, presented);
     struct ph_window window = ph_window_make((int64_t)(wall_ms / 1000));
 
     PH_CHECK(tlsa->status == PH_TLSA_USABLE);

@@ -12,26 +12,43 @@ static void verify(const struct ph_tls_context *context, const struct ph_chain *
                    const struct ph_trust *trust, struct ph_window *window,
                    struct ph_chain_verdict *out);
 
+// What leaves this room is about exactly this chain and this store.
+static void check_about(const struct ph_chain_verdict *verdict, const struct ph_chain *chain,
+                        const struct ph_trust *trust)
+{
+    PH_CHECK(verdict->trust_id == trust->id &&
+             memcmp(verdict->chain_hash, chain->hash, PH_SHA256_BYTES) == 0);
+}
+
 const struct ph_chain_verdict *ph_verify_chain(struct ph_tls_context *context,
                                                const struct ph_chain *chain,
                                                const struct ph_trust *trust, uint64_t wall_ms)
 {
     struct ph_window window = ph_window_make((int64_t)(wall_ms / 1000));
-    struct ph_chain_verdict *verdict =
-        ph_chain_cache_verdict(context->cache, chain->hash, trust->id, window.now_s, context->crls);
+    const struct ph_chain_verdict *verdict = ph_verify_cached(context, chain, trust, wall_ms);
 
-    if (verdict != NULL) {
-        context->stats.cached++;
-    } else {
+    if (verdict == NULL) {
         context->stats.full++;
         verdict = &context->verdict;
-        verify(context, chain, trust, &window, verdict);
+        verify(context, chain, trust, &window, &context->verdict);
         ph_chain_cache_put_verdict(context->cache, verdict, &window, context->crls);
         ph_chain_shed(chain);
     }
-    // What leaves this room is about exactly this chain and this store.
-    PH_CHECK(verdict->trust_id == trust->id &&
-             memcmp(verdict->chain_hash, chain->hash, PH_SHA256_BYTES) == 0);
+    check_about(verdict, chain, trust);
+    return verdict;
+}
+
+const struct ph_chain_verdict *ph_verify_cached(struct ph_tls_context *context,
+                                                const struct ph_chain *chain,
+                                                const struct ph_trust *trust, uint64_t wall_ms)
+{
+    const struct ph_chain_verdict *verdict = ph_chain_cache_verdict(
+        context->cache, chain->hash, trust->id, (int64_t)(wall_ms / 1000), context->crls);
+
+    if (verdict != NULL) {
+        context->stats.cached++;
+        check_about(verdict, chain, trust);
+    }
     return verdict;
 }
 
@@ -48,7 +65,7 @@ static bool search(const struct ph_tls_context *context, const struct ph_chain *
     X509 *presented[PH_CHAIN_CERTIFICATES_MAX];
 
     request->presented = presented;
-    request->presented_count = ph_chain_parse(chain, presented);
+    request->presented_count = ph_chain_parse(chain, context->issuers, presented);
     request->crls = context->crls;
     request->intermediates_max = context->options.intermediates_max > 0
                                      ? context->options.intermediates_max - 1

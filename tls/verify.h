@@ -19,6 +19,11 @@ const struct ph_chain_verdict *ph_verify_chain(struct ph_tls_context *context,
                                                const struct ph_chain *chain,
                                                const struct ph_trust *trust, uint64_t wall_ms);
 
+// The same where the cache has it; NULL: it takes a verification.
+const struct ph_chain_verdict *ph_verify_cached(struct ph_tls_context *context,
+                                                const struct ph_chain *chain,
+                                                const struct ph_trust *trust, uint64_t wall_ms);
+
 // Where to ask about revocation: the CRLs' URLs (each ended by '\n') of the certificates on the
 // good path, and its issuers (DER, one after another). Of nothing else that was presented: who
 // sends a good chain may send anything beside it. Costs a verification.

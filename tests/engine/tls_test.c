@@ -1,11 +1,13 @@
 // Two ends talk over memory; what the gate makes of what was measured.
 // Covers: tls/algorithm tls/asn1 tls/chain tls/chain_cache tls/context tls/groups tls/ocsp tls/own
-// Covers: tls/path tls/pem tls/revocation tls/session tls/tickets tls/trust tls/verify
+// Covers: tls/issuers tls/path tls/pem tls/revocation tls/session tls/tickets tls/trust tls/verify
 #include <criterion/criterion.h>
 #include <string.h>
 
 #include "bench/lib/pki.h"
+#include "bench/lib/certs.h"
 #include "tls/gate.h"
+#include "tls/issuers.h"
 #include "tls/session.h"
 #include "tls/trust.h"
 #include "tls/verify.h"
@@ -254,4 +256,44 @@ Test(tls, what_cannot_be_loaded_is_said)
     cr_expect(ph_tls_groups_valid(PH_STR("?X25519MLKEM768:X25519:P-256"), &error), "%s",
               ph_buf_cstr(&error));
     ph_buf_deinit(&error);
+}
+
+Test(tls, an_authority_is_parsed_once)
+{
+    struct ph_issuers *issuers = ph_issuers_create();
+    struct ph_cert *root = ph_certs_root("Root");
+    struct ph_chain_pool *pool = ph_chain_pool_create();
+    CRYPTO_BUFFER *garbage = CRYPTO_BUFFER_new((const uint8_t *)"\x30\x01", 2, pool->buffers);
+
+    cr_assert_null(ph_issuers_parse(issuers, pool, garbage));
+    // More than there are slots, each seen twice in a row, then all again.
+    for (int i = 0; i < 2 * PH_ISSUERS_MAX; i++) {
+        struct ph_cert *cert = ph_certs_intermediate(root, i % 2 == 0 ? "One" : "Another");
+        struct ph_buf der = {0};
+        CRYPTO_BUFFER *buffer;
+        X509 *first;
+        X509 *second;
+        X509 *anew;
+
+        ph_certs_append_der(cert, &der);
+        buffer = CRYPTO_BUFFER_new((const uint8_t *)der.data, der.len, pool->buffers);
+        first = ph_issuers_parse(issuers, pool, buffer);
+        second = ph_issuers_parse(issuers, pool, buffer);
+        anew = ph_issuers_parse(NULL, pool, buffer);
+        cr_assert_not_null(first);
+        cr_assert_eq(first, second);
+        cr_assert_neq(first, anew);
+        cr_assert_eq(X509_cmp(first, anew), 0);
+        X509_free(first);
+        X509_free(second);
+        X509_free(anew);
+        CRYPTO_BUFFER_free(buffer);
+        ph_buf_deinit(&der);
+        ph_certs_destroy(cert);
+    }
+    CRYPTO_BUFFER_free(garbage);
+    ph_chain_pool_release(pool); // what is kept holds it
+    ph_issuers_destroy(issuers);
+    ph_issuers_destroy(NULL);
+    ph_certs_destroy(root);
 }

@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         PH_CHECK(presented != NULL && leaf != NULL && sk_CRYPTO_BUFFER_push(presented, leaf) > 0);
         ph_chain_hash(presented, staple, hash);
         chain = ph_chain_create(pool, presented, staple, hash);
-        count = ph_chain_parse(chain, parsed);
+        count = ph_chain_parse(chain, NULL, parsed);
         PH_CHECK(count <= PH_CHAIN_CERTIFICATES_MAX);
         for (size_t i = 0; i < count; i++) {
             ph_chain_append_crl_urls(parsed[i], &urls);
