@@ -24,10 +24,12 @@ struct ph_log_writer {
     pthread_cond_t work;
     pthread_t thread;
     char *path;
+    const char *header;
     int fd;
     struct ph_buf waiting;
     bool ending;
     bool reopen;
+    int moved_fd; // takes the place of fd; -1: none
     bool writing; // lines are on their way to the file
     bool hurry;   // somebody waits for that
     pthread_cond_t written;
@@ -36,25 +38,46 @@ struct ph_log_writer {
 };
 
 // A line that a crash cut off ends here: what follows it is whole.
-static void end_last_line(int fd)
+static void begin_file(int fd, const char *header)
 {
     off_t size = lseek(fd, 0, SEEK_END);
     char last = '\n';
 
     if (size > 0 && pread(fd, &last, 1, size - 1) == 1 && last != '\n') {
         (void)!write(fd, "\n", 1);
+    } else if (size == 0) {
+        (void)!write(fd, header, strlen(header));
     }
 }
 
-static int open_log(const char *path)
+static char *copy_path(struct ph_str path)
 {
-    int fd = strcmp(path, "-") == 0 ? STDOUT_FILENO
-                                    : open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+    char *copy = ph_alloc(path.len + 1);
 
+    memcpy(copy, path.data, path.len);
+    return copy;
+}
+
+static int open_log(const char *path, const char *header)
+{
+    int fd;
+
+    if (path[0] == '\0') {
+        return open("/dev/null", O_WRONLY | O_CLOEXEC);
+    }
+    fd = strcmp(path, "-") == 0 ? STDOUT_FILENO
+                                : open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
     if (fd >= 0 && fd != STDOUT_FILENO) {
-        end_last_line(fd);
+        begin_file(fd, header);
     }
     return fd;
+}
+
+static void close_log(int fd)
+{
+    if (fd >= 0 && fd != STDOUT_FILENO) {
+        close(fd);
+    }
 }
 
 static uint64_t count_lines(struct ph_str text)
@@ -122,9 +145,15 @@ static void *serve(void *argument)
         writer->waiting = swapped;
         writer->reopen = false;
         writer->writing = true;
+        if (writer->moved_fd >= 0) {
+            close_log(writer->fd);
+            writer->fd = writer->moved_fd;
+            writer->moved_fd = -1;
+            reopen = false;
+        }
         pthread_mutex_unlock(&writer->lock);
         if (reopen && writer->fd != STDOUT_FILENO) {
-            int fd = open_log(writer->path);
+            int fd = open_log(writer->path, writer->header);
 
             if (fd >= 0) {
                 close(writer->fd);
@@ -149,13 +178,14 @@ static void *serve(void *argument)
     return NULL;
 }
 
-struct ph_log_writer *ph_log_writer_create(struct ph_str path)
+struct ph_log_writer *ph_log_writer_create(struct ph_str path, const char *header)
 {
     struct ph_log_writer *writer = ph_alloc(sizeof(*writer));
 
-    writer->path = ph_alloc(path.len + 1);
-    memcpy(writer->path, path.data, path.len);
-    writer->fd = path.len > 0 ? open_log(writer->path) : open("/dev/null", O_WRONLY | O_CLOEXEC);
+    writer->path = copy_path(path);
+    writer->header = header;
+    writer->fd = open_log(writer->path, writer->header);
+    writer->moved_fd = -1;
     if (writer->fd < 0) {
         free(writer->path);
         free(writer);
@@ -178,9 +208,8 @@ void ph_log_writer_destroy(struct ph_log_writer *writer)
     pthread_cond_signal(&writer->work);
     pthread_mutex_unlock(&writer->lock);
     pthread_join(writer->thread, NULL);
-    if (writer->fd != STDOUT_FILENO) {
-        close(writer->fd);
-    }
+    close_log(writer->fd);
+    close_log(writer->moved_fd);
     pthread_cond_destroy(&writer->work);
     pthread_cond_destroy(&writer->written);
     pthread_mutex_destroy(&writer->lock);
@@ -226,6 +255,27 @@ void ph_log_writer_reopen(struct ph_log_writer *writer)
     writer->reopen = true;
     pthread_cond_signal(&writer->work);
     pthread_mutex_unlock(&writer->lock);
+}
+
+bool ph_log_writer_move(struct ph_log_writer *writer, struct ph_str path)
+{
+    char *copy = copy_path(path);
+    int fd = open_log(copy, writer->header);
+
+    if (fd < 0) {
+        free(copy);
+        return false;
+    }
+    ph_log_writer_flush(writer); // what was written so far is the old file's
+    pthread_mutex_lock(&writer->lock);
+    free(writer->path);
+    writer->path = copy;
+    close_log(writer->moved_fd);
+    writer->moved_fd = fd;
+    writer->reopen = true; // wakes it
+    pthread_cond_signal(&writer->work);
+    pthread_mutex_unlock(&writer->lock);
+    return true;
 }
 
 uint64_t ph_log_writer_dropped(struct ph_log_writer *writer)

@@ -18,6 +18,7 @@
 #include "engine/admin.h"
 #include "engine/engine.h"
 #include "engine/fetch.h"
+#include "engine/protocol_log.h"
 #include "engine/resolver.h"
 #include "engine/worker.h"
 #include "engine/world.h"
@@ -45,6 +46,7 @@ struct daemon {
     uint16_t worker_count;
     struct run_thread *threads;
     struct ph_log_writer *log;
+    struct ph_log_writer *protocol_log;
     // Worker 0 opens when all others have, and closes come after all loops have ended.
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -60,6 +62,13 @@ static void log_lines(void *owner, uint16_t worker, struct ph_str lines)
 
     (void)worker;
     ph_log_writer_put(d->log, lines);
+}
+
+static void log_protocol(void *owner, struct ph_str lines)
+{
+    struct daemon *d = owner;
+
+    ph_log_writer_put(d->protocol_log, lines);
 }
 
 static void report_listening(void *owner, struct ph_str connector, const struct ph_endpoint *at)
@@ -188,22 +197,65 @@ static void *work(void *argument)
 
 // --- signals ---
 
+static struct ph_resolver_options resolver_options(const struct ph_config *config)
+{
+    return (struct ph_resolver_options){.forwarders = config->resolver.forwarders,
+                                        .forwarder_count = config->resolver.forwarder_count,
+                                        .local_data = config->resolver.local_data,
+                                        .local_data_count = config->resolver.local_data_count,
+                                        .trust_anchor = config->resolver.trust_anchor};
+}
+
+static void move_log(struct ph_log_writer *writer, struct ph_str old, struct ph_str path)
+{
+    if (!ph_str_eq(old, path) && !ph_log_writer_move(writer, path)) {
+        ph_log(PH_LOG_ERROR, "the log %.*s can't be opened: %s; the old one stays",
+               PH_STR_ARG(path), strerror(errno));
+    }
+}
+
+// What isn't the engine's. False: said why, and nothing has changed.
+static bool take_over(struct daemon *d, const struct ph_config *old, const struct ph_config *config)
+{
+    struct ph_resolver_options options = resolver_options(config);
+    struct ph_buf text = {0};
+    enum ph_log_level level;
+    bool good = ph_resolver_renew(d->resolver, &options, &text);
+
+    if (!good) {
+        ph_log(PH_LOG_ERROR, "%.*s", PH_STR_ARG(ph_buf_str(&text)));
+    } else {
+        ph_config_told_at_start(old, config, &text);
+        log_each(PH_LOG_WARN, ph_buf_str(&text));
+        if (ph_log_level_from(config->log_level, &level)) {
+            ph_log_set_level(level);
+        }
+        move_log(d->log, old->delivery_log, config->delivery_log);
+        move_log(d->protocol_log, old->protocol_log, config->protocol_log);
+    }
+    ph_buf_deinit(&text);
+    return good;
+}
+
 static void reload(struct daemon *d)
 {
     struct ph_buf errors = {0};
     struct ph_buf warnings = {0};
+    struct ph_config *old = ph_engine_config(d->engine);
     struct ph_config *config = ph_config_load(d->config_path, &errors, &warnings);
 
     notify_systemd("RELOADING=1");
     report_problem(d, ph_buf_str(&errors));
-    if (config != NULL) {
+    log_each(PH_LOG_WARN, ph_buf_str(&warnings));
+    if (config != NULL && take_over(d, old, config)) {
         ph_engine_reload(d->engine, config);
         ph_log(PH_LOG_INFO, "reloaded %s", d->config_path);
-        ph_config_release(config);
     } else {
         ph_log(PH_LOG_ERROR, "%s has errors: the configuration in force stays", d->config_path);
     }
     notify_systemd("READY=1");
+    ph_config_release(config);
+    ph_config_release(old);
     ph_buf_deinit(&errors);
     ph_buf_deinit(&warnings);
 }
@@ -247,6 +299,7 @@ static void obey_signals(struct daemon *d, const sigset_t *signals)
             reload(d);
         } else if (signal_number == SIGUSR1) {
             ph_log_writer_reopen(d->log);
+            ph_log_writer_reopen(d->protocol_log);
         } else {
             ph_log(PH_LOG_INFO, "stopping: what is in flight is finished or parked");
             notify_systemd("STOPPING=1");
@@ -303,16 +356,11 @@ static bool confine(const struct ph_config *config)
 
 static bool make_worlds(struct daemon *d, const struct ph_config *config)
 {
+    struct ph_resolver_options options = resolver_options(config);
     struct ph_buf error = {0};
     int result;
 
-    d->resolver = ph_resolver_create(
-        &(struct ph_resolver_options){.forwarders = config->resolver.forwarders,
-                                      .forwarder_count = config->resolver.forwarder_count,
-                                      .local_data = config->resolver.local_data,
-                                      .local_data_count = config->resolver.local_data_count,
-                                      .trust_anchor = config->resolver.trust_anchor},
-        &error);
+    d->resolver = ph_resolver_create(&options, &error);
     if (d->resolver == NULL) {
         fprintf(stderr, "posthaste: %.*s\n", PH_STR_ARG(ph_buf_str(&error)));
         ph_buf_deinit(&error);
@@ -393,6 +441,7 @@ static int run(struct daemon *d, struct ph_config *config, const sigset_t *signa
                                                           .worker_count = d->worker_count,
                                                           .caches_off = config->tls_caches_off,
                                                           .log = log_lines,
+                                                          .protocol = log_protocol,
                                                           .listening = report_listening,
                                                           .recovered = report_recovery,
                                                           .notice = report_notice,
@@ -420,6 +469,19 @@ static int run(struct daemon *d, struct ph_config *config, const sigset_t *signa
     ph_engine_destroy(d->engine);
     ph_buf_deinit(&error);
     return result == 0 ? PH_EXIT_YES : PH_EXIT_INTERNAL;
+}
+
+static struct ph_log_writer *open_log(struct ph_str path, const char *header)
+{
+    struct ph_log_writer *writer = ph_log_writer_create(path, header);
+
+    if (writer == NULL) {
+        fprintf(stderr,
+                "posthaste: the log %.*s can't be opened: %s; make its directory, and let the "
+                "daemon's user write there\n",
+                PH_STR_ARG(path), strerror(errno));
+    }
+    return writer;
 }
 
 int ph_cli_run(int argc, char **argv)
@@ -457,16 +519,17 @@ int ph_cli_run(int argc, char **argv)
     }
     d.config_path = options.config_path;
     d.worker_count = worker_count_of(config);
-    d.log = ph_log_writer_create(config->delivery_log);
-    if (d.log == NULL) {
-        fprintf(stderr, "posthaste: the delivery log %.*s can't be opened: %s\n",
-                PH_STR_ARG(config->delivery_log), strerror(errno));
+    d.log = open_log(config->delivery_log, "");
+    d.protocol_log = open_log(config->protocol_log, PH_PROTOCOL_LOG_HEADER);
+    if (d.log == NULL || d.protocol_log == NULL) {
+        result = PH_EXIT_CONFIG;
     } else if (make_worlds(&d, config)) {
         ph_log(PH_LOG_INFO, "I/O by %s, %u workers, durability %s", d.ios[0]->vtable->name,
                d.worker_count, config->durability_os ? "os" : "commit");
         result = run(&d, config, &signals);
     }
     ph_log_writer_destroy(d.log);
+    ph_log_writer_destroy(d.protocol_log);
     unmake_worlds(&d);
     ph_config_release(config);
     return result;

@@ -15,6 +15,19 @@ uint32_t ph_build_bounded(uint64_t number)
     return number < UINT32_MAX ? (uint32_t)number : UINT32_MAX;
 }
 
+bool ph_build_protocol_logging(struct ph_builder *b, const struct ph_value *value)
+{
+    bool verbose = value->number == 1; // None|Verbose
+
+    if (verbose && b->config->protocol_log.len == 0) {
+        ph_build_warning(
+            b, value->at, "W16", "ProtocolLoggingLevel",
+            "Verbose has no effect while there is no file for it; write Log { Protocol "
+            "= \"/var/log/posthaste/protocol.log\" }");
+    }
+    return verbose;
+}
+
 static struct ph_snapshot *of(const struct ph_builder *b)
 {
     return PH_CONTAINER_OF(b->config, struct ph_snapshot, config);
@@ -381,6 +394,7 @@ static void build_admin_and_log(struct ph_builder *b)
                        "\"%.*s\" is no address; write \"127.0.0.1:8025\"", PH_STR_ARG(http));
     }
     b->config->delivery_log = log[PH_LOG_KEY_DELIVERY].text;
+    b->config->protocol_log = log[PH_LOG_KEY_PROTOCOL].text;
     b->config->log_level = log[PH_LOG_KEY_LEVEL].text;
 }
 

@@ -49,6 +49,7 @@ void ph_build_sort_lines(struct ph_buf *lines, struct ph_str first_file);
 struct ph_config_block *ph_build_only_block(struct ph_builder *b, enum ph_block_kind kind);
 // Numbers that are kept in 32 bits: what doesn't fit is as good as unlimited.
 uint32_t ph_build_bounded(uint64_t number);
+bool ph_build_protocol_logging(struct ph_builder *b, const struct ph_value *value);
 // The values of a block (NULL: all defaults), one for each key of its kind.
 void ph_build_values(struct ph_builder *b, enum ph_block_kind kind, struct ph_config_block *block,
                      struct ph_value *out);

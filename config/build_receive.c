@@ -261,6 +261,7 @@ static void build_one(struct ph_builder *b, struct ph_config_block *block,
         ph_build_bounded(v[PH_RECEIVE_MAX_INBOUND_SOURCE].number);
     c->max_recipients_per_message = ph_build_bounded(v[PH_RECEIVE_MAX_RECIPIENTS].number);
     c->max_protocol_errors = ph_build_bounded(v[PH_RECEIVE_MAX_ERRORS].number);
+    c->protocol_logging = ph_build_protocol_logging(b, &v[PH_RECEIVE_PROTOCOL_LOGGING]);
     c->tarpit_interval_ms = v[PH_RECEIVE_TARPIT].number;
     c->connection_timeout_ms = v[PH_RECEIVE_CONNECTION_TIMEOUT].number;
     c->connection_inactivity_timeout_ms = v[PH_RECEIVE_INACTIVITY_TIMEOUT].number;

@@ -563,6 +563,7 @@ static void build_one(struct send *s)
     c->mta_sts = s->v[PH_SEND_MTA_STS_MODE].number == 0;
     c->requiretls_extension = s->v[PH_SEND_REQUIRETLS_EXTENSION].number == 0;
     c->fqdn = s->v[PH_SEND_FQDN].text.len > 0 ? s->v[PH_SEND_FQDN].text : b->config->hostname;
+    c->protocol_logging = ph_build_protocol_logging(b, &s->v[PH_SEND_PROTOCOL_LOGGING]);
     c->force_helo = s->v[PH_SEND_FORCE_HELO].boolean;
     c->tls_groups = s->v[PH_SEND_TLS_GROUPS].text;
     if (!ph_tls_groups_valid(c->tls_groups, &error)) {

@@ -259,8 +259,6 @@ static void set_given(struct ph_builder *b, const struct ph_key *key,
     }
     if (key->state == PH_KEY_NO_EFFECT) {
         ph_build_warning(b, pair->at, "W1", key->name, "no effect here");
-    } else if (key->state == PH_KEY_LATER) {
-        ph_build_warning(b, pair->at, "W16", key->name, "read, but not in force in this version");
     }
 }
 

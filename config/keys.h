@@ -22,7 +22,7 @@ enum ph_key_type {
 enum ph_key_state {
     PH_KEY_IN_FORCE,
     PH_KEY_NO_EFFECT, // Exchange's: accepted, W1 where it is given
-    PH_KEY_LATER,     // read and checked; W16 where it is given: not in force in this version
+    PH_KEY_AT_START,  // in force from the start on: a reload doesn't change it
 };
 
 struct ph_key {
@@ -52,22 +52,22 @@ enum ph_block_kind {
 
 #define PH_GLOBAL_KEYS(X)                                                                          \
     X(HOSTNAME, "Hostname", TEXT, "", 0, 0, NULL, IN_FORCE)                                        \
-    X(SPOOL_DIR, "SpoolDir", TEXT, "/var/spool/posthaste", 0, 0, NULL, IN_FORCE)                   \
-    X(WORKERS, "Workers", NUMBER, "0", 0, 256, NULL, IN_FORCE)                                     \
-    X(IO_WORLD, "IoWorld", CHOICE, "auto", 0, 0, "auto|ring|poll", IN_FORCE)                       \
-    X(DURABILITY, "Durability", CHOICE, "commit", 0, 0, "commit|os", IN_FORCE)                     \
-    X(OUTCOME_SYNC_DELAY, "OutcomeSyncDelay", TIME, "50ms", 0, 60000, NULL, IN_FORCE)              \
+    X(SPOOL_DIR, "SpoolDir", TEXT, "/var/spool/posthaste", 0, 0, NULL, AT_START)                   \
+    X(WORKERS, "Workers", NUMBER, "0", 0, 256, NULL, AT_START)                                     \
+    X(IO_WORLD, "IoWorld", CHOICE, "auto", 0, 0, "auto|ring|poll", AT_START)                       \
+    X(DURABILITY, "Durability", CHOICE, "commit", 0, 0, "commit|os", AT_START)                     \
+    X(OUTCOME_SYNC_DELAY, "OutcomeSyncDelay", TIME, "50ms", 0, 60000, NULL, AT_START)              \
     X(SHUTDOWN_TIMEOUT, "ShutdownTimeout", TIME, "30s", 0, 3600000, NULL, IN_FORCE)                \
-    X(SPOOL_LOCK_TIMEOUT, "SpoolLockTimeout", TIME, "10s", 0, 3600000, NULL, IN_FORCE)             \
-    X(MIN_FREE_SPACE, "MinFreeSpace", SHARE, "10%", 0, 0, NULL, IN_FORCE)                          \
-    X(MEMORY_LIMIT, "MemoryLimit", SHARE, "50%", 0, 0, NULL, IN_FORCE)                             \
-    X(TLS_TICKET_KEY, "TlsTicketKey", TEXT, "", 0, 0, NULL, IN_FORCE)                              \
+    X(SPOOL_LOCK_TIMEOUT, "SpoolLockTimeout", TIME, "10s", 0, 3600000, NULL, AT_START)             \
+    X(MIN_FREE_SPACE, "MinFreeSpace", SHARE, "10%", 0, 0, NULL, AT_START)                          \
+    X(MEMORY_LIMIT, "MemoryLimit", SHARE, "50%", 0, 0, NULL, AT_START)                             \
+    X(TLS_TICKET_KEY, "TlsTicketKey", TEXT, "", 0, 0, NULL, AT_START)                              \
     X(REVOCATION_REFRESH, "RevocationRefresh", TIME, "4h", 1000, 604800000, NULL, IN_FORCE)        \
     X(CERTIFICATE_DIR, "CertificateDir", TEXT, "/etc/posthaste/certs", 0, 0, NULL, IN_FORCE)       \
-    X(TLS_REPORT_INTERVAL, "TlsReportInterval", TIME, "1d", 1000, PH_DAYS_MS(7), NULL, IN_FORCE)   \
-    X(TLS_CACHES, "TlsCaches", CHOICE, "on", 0, 0, "on|off", IN_FORCE)                             \
+    X(TLS_REPORT_INTERVAL, "TlsReportInterval", TIME, "1d", 1000, PH_DAYS_MS(7), NULL, AT_START)   \
+    X(TLS_CACHES, "TlsCaches", CHOICE, "on", 0, 0, "on|off", AT_START)                             \
     X(POSTMASTER, "Postmaster", TEXT, "", 0, 0, NULL, IN_FORCE)                                    \
-    X(USER, "User", TEXT, "", 0, 0, NULL, IN_FORCE)
+    X(USER, "User", TEXT, "", 0, 0, NULL, AT_START)
 
 #define PH_RECEIVE_KEYS(X)                                                                         \
     X(ENABLED, "Enabled", BOOL, "true", 0, 0, NULL, IN_FORCE)                                      \
@@ -91,7 +91,8 @@ enum ph_block_kind {
     X(MAX_INBOUND_SOURCE, "MaxInboundConnectionPerSource", NUMBER, "20", 1, 0, NULL, IN_FORCE)     \
     X(MAX_RECIPIENTS, "MaxRecipientsPerMessage", NUMBER, "1000", 1, 1000, NULL, IN_FORCE)          \
     X(MAX_ERRORS, "MaxProtocolErrors", NUMBER, "5", 1, 1000, NULL, IN_FORCE)                       \
-    X(TARPIT, "TarpitInterval", TIME, "0", 0, 600000, NULL, LATER)                                 \
+    X(TARPIT, "TarpitInterval", TIME, "0", 0, 600000, NULL, IN_FORCE)                              \
+    X(PROTOCOL_LOGGING, "ProtocolLoggingLevel", CHOICE, "None", 0, 0, "None|Verbose", IN_FORCE)    \
     X(CONNECTION_TIMEOUT, "ConnectionTimeout", TIME, "10m", 1000, 86400000, NULL, IN_FORCE)        \
     X(INACTIVITY_TIMEOUT, "ConnectionInactivityTimeout", TIME, "5m", 1000, 86400000, NULL,         \
       IN_FORCE)                                                                                    \
@@ -173,7 +174,7 @@ enum ph_block_kind {
       "Default|DowngradeDnsFailures|DowngradeCustomFailures|UpgradeCustomFailures", IN_FORCE)      \
     X(DOWNGRADE_CODES, "DowngradeCodes", LIST, "", 0, 0, NULL, IN_FORCE)                           \
     X(UPGRADE_CODES, "UpgradeCodes", LIST, "", 0, 0, NULL, IN_FORCE)                               \
-    X(PROTOCOL_LOGGING, "ProtocolLoggingLevel", CHOICE, "None", 0, 0, "None|Verbose", LATER)       \
+    X(PROTOCOL_LOGGING, "ProtocolLoggingLevel", CHOICE, "None", 0, 0, "None|Verbose", IN_FORCE)    \
     X(FRONTEND_PROXY, "FrontendProxyEnabled", BOOL, "false", 0, 0, NULL, NO_EFFECT)                \
     X(CLOUD_SERVICES, "CloudServicesMailEnabled", BOOL, "false", 0, 0, NULL, NO_EFFECT)            \
     X(CONNECTOR_TYPE, "ConnectorType", TEXT, "Default", 0, 0, NULL, NO_EFFECT)                     \
@@ -232,11 +233,12 @@ enum ph_block_kind {
     X(HTTPS_TRUST_ANCHORS, "HttpsTrustAnchors", TEXT, "", 0, 0, NULL, IN_FORCE)
 
 #define PH_ADMIN_KEYS(X)                                                                           \
-    X(CONTROL_SOCKET, "ControlSocket", TEXT, "/run/posthaste/control", 0, 0, NULL, IN_FORCE)       \
-    X(HTTP, "Http", TEXT, "", 0, 0, NULL, IN_FORCE)
+    X(CONTROL_SOCKET, "ControlSocket", TEXT, "/run/posthaste/control", 0, 0, NULL, AT_START)       \
+    X(HTTP, "Http", TEXT, "", 0, 0, NULL, AT_START)
 
 #define PH_LOG_KEYS(X)                                                                             \
     X(DELIVERY, "Delivery", TEXT, "", 0, 0, NULL, IN_FORCE)                                        \
+    X(PROTOCOL, "Protocol", TEXT, "", 0, 0, NULL, IN_FORCE)                                        \
     X(LEVEL, "Level", CHOICE, "info", 0, 0, "error|warn|info|debug", IN_FORCE)
 
 #define PH_KEY_NUMBER_GLOBAL(id, ...) PH_GLOBAL_##id,

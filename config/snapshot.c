@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "config/keys.h"
 #include "config/snapshot_parts.h"
 
 static struct ph_snapshot *of(const struct ph_config *config)
@@ -237,4 +238,50 @@ struct ph_limits ph_config_limits(const struct ph_config *config,
         break; // the first that matches
     }
     return limits;
+}
+
+// The value and the origin of a key outside of connectors, as ph_config.effective has them.
+static bool find_effective(const struct ph_config *config, const char *name,
+                           struct ph_str *out_value, struct ph_str *out_origin)
+{
+    struct ph_str lines = ph_buf_str(&config->effective);
+    struct ph_str line;
+    struct ph_str key;
+
+    while (ph_str_cut(&lines, '\n', &line)) {
+        if (ph_str_cut(&line, '\t', &key) && ph_str_eq(key, ph_str_from(name))) {
+            *out_value = PH_STR_NONE;
+            (void)!ph_str_cut(&line, '\t', out_value);
+            *out_origin = line;
+            return true;
+        }
+    }
+    return false;
+}
+
+void ph_config_told_at_start(const struct ph_config *old, const struct ph_config *renewed,
+                             struct ph_buf *out)
+{
+    for (int kind = PH_BLOCK_GLOBAL; kind < PH_BLOCK_KINDS; kind++) {
+        const char *block = ph_block_name((enum ph_block_kind)kind);
+        size_t count;
+        const struct ph_key *keys = ph_keys_of((enum ph_block_kind)kind, &count);
+
+        for (size_t i = 0; i < count; i++) {
+            struct ph_str was = PH_STR_NONE;
+            struct ph_str is = PH_STR_NONE;
+            struct ph_str origin = PH_STR_NONE;
+            char name[128];
+
+            snprintf(name, sizeof(name), "%s%s%s", block, block[0] != '\0' ? "." : "",
+                     keys[i].name);
+            if (keys[i].state == PH_KEY_AT_START && find_effective(old, name, &was, &origin) &&
+                find_effective(renewed, name, &is, &origin) && !ph_str_eq(was, is)) {
+                ph_buf_printf(out,
+                              "%.*s: %s: \"%.*s\" takes the place of \"%.*s\" at the next start "
+                              "only; restart posthaste\n",
+                              PH_STR_ARG(origin), name, PH_STR_ARG(is), PH_STR_ARG(was));
+            }
+        }
+    }
 }

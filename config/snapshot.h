@@ -63,7 +63,8 @@ struct ph_receive_connector {
     uint32_t max_inbound_connection_per_source; // not for remote_ip_ranges
     uint32_t max_recipients_per_message;
     uint32_t max_protocol_errors;
-    uint64_t tarpit_interval_ms;
+    uint64_t tarpit_interval_ms; // 5xx replies to strangers wait so long; 0: they don't
+    bool protocol_logging;
     uint64_t connection_timeout_ms;
     uint64_t connection_inactivity_timeout_ms;
     uint32_t max_hop_count; // Received fields; 100
@@ -163,6 +164,7 @@ struct ph_send_connector {
     struct ph_str tls_groups;
     struct ph_str fqdn; // Fqdn or Hostname
     bool force_helo;
+    bool protocol_logging;
     const struct ph_source *sources; // sessions come from these, by weight
     size_t source_count;
     uint64_t max_message_size;
@@ -281,6 +283,7 @@ struct ph_config {
     struct ph_str control_socket;
     struct ph_endpoint http;    // family NONE: off
     struct ph_str delivery_log; // "" : none; "-": standard output
+    struct ph_str protocol_log; // as delivery_log
     struct ph_str log_level;
     struct ph_buf effective; // for `config`: lines of key, value and origin, parted by tabs
     uint64_t generation;     // rises with each snapshot of a process
@@ -291,6 +294,10 @@ struct ph_config {
 // Counted references, atomic.
 struct ph_config *ph_config_retain(struct ph_config *config);
 void ph_config_release(struct ph_config *config); // NULL accepted
+
+// Lines "FILE:LINE: KEY: …" for what the new one says otherwise and only a start brings into force.
+void ph_config_told_at_start(const struct ph_config *old, const struct ph_config *renewed,
+                             struct ph_buf *out);
 
 // The policy in force for mail to `domain` (A-labels) through `connector`, with Domain Security and
 // the message's REQUIRETLS. A value; its pointers live as long as the snapshot.

@@ -810,6 +810,7 @@ static void on_closed(struct ph_op *op)
 
     c->socket = NULL;
     if (c->client != NULL) {
+        ph_dialogue_closed(c);
         if (ph_client_state(c->client) != PH_CLIENT_ENDED) {
             struct ph_reason reason = reason_of(c);
 

@@ -87,6 +87,7 @@ struct ph_connection {
     uint32_t messages_sent;
     uint32_t messages_done; // with an outcome from the peer
     struct ph_session_note *note;
+    uint32_t said;           // lines of the protocol log
     struct ph_buf dialogue;  // until it is usable
     struct ph_buf answering; // commands put out while a reply is read: they come behind it
     bool reading;

@@ -7,6 +7,7 @@
 
 #include "base/date.h"
 #include "engine/connection_parts.h"
+#include "engine/protocol_log.h"
 
 static bool watched(struct ph_site *site)
 {
@@ -20,6 +21,23 @@ static bool watched(struct ph_site *site)
     return site->watch != NULL;
 }
 
+static bool verbose(const struct ph_connection *c)
+{
+    return c->site->spec->connector->protocol_logging;
+}
+
+static void log_protocol(struct ph_connection *c, enum ph_protocol_event event, struct ph_str text)
+{
+    if (verbose(c)) {
+        ph_protocol_log(c->worker,
+                        &(struct ph_protocol_session){.connector = c->site->spec->connector->name,
+                                                      .id = c->session_id,
+                                                      .remote = &c->endpoint,
+                                                      .sequence = &c->said},
+                        event, text);
+    }
+}
+
 static void put_line(struct ph_connection *c, char mark, struct ph_str line)
 {
     char date[PH_DATE_TEXT_MAX];
@@ -27,6 +45,7 @@ static void put_line(struct ph_connection *c, char mark, struct ph_str line)
     int len;
 
     ph_date_format_iso(ph_worker_wall_ms(c->worker), date);
+    log_protocol(c, (enum ph_protocol_event)mark, line);
     len = snprintf(text, sizeof(text), "%s %016llx %s %c %.*s\n", date,
                    (unsigned long long)c->session_id, c->address, mark,
                    (int)(line.len < 512 ? line.len : 512), line.data);
@@ -71,13 +90,15 @@ void ph_dialogue_begin(struct ph_connection *c)
 {
     ph_buf_clear(&c->dialogue);
     ph_client_watch(c->client, on_sent, c);
+    c->said = 0;
+    log_protocol(c, PH_PROTOCOL_CONNECTED, PH_STR_NONE);
     ph_dialogue_note(c, "connected to %s (%s) port %u", c->host->name, c->address,
                      c->endpoint.port);
 }
 
 void ph_dialogue_received(struct ph_connection *c, struct ph_str text)
 {
-    if (!c->usable || c->site->watch != NULL) {
+    if (!c->usable || c->site->watch != NULL || verbose(c)) {
         put_lines(c, '<', text);
         put_lines(c, '>', ph_buf_str(&c->answering));
     }
@@ -98,10 +119,15 @@ void ph_dialogue_note(struct ph_connection *c, const char *format, ...)
 void ph_dialogue_opened(struct ph_connection *c)
 {
     ph_buf_deinit(&c->dialogue);
-    ph_buf_deinit(&c->answering);
-    if (!watched(c->site)) {
+    if (!watched(c->site) && !verbose(c)) {
+        ph_buf_deinit(&c->answering);
         ph_client_watch(c->client, NULL, NULL);
     }
+}
+
+void ph_dialogue_closed(struct ph_connection *c)
+{
+    log_protocol(c, PH_PROTOCOL_DISCONNECTED, PH_STR_NONE);
 }
 
 void ph_dialogue_failed(struct ph_connection *c, const struct ph_reason *reason)

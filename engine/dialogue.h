@@ -1,5 +1,6 @@
 // What was said on sessions: until one is open always, so that its failure can be read afterwards
-// without having asked for it; live, for who watches a site. Bodies and credentials are left out.
+// without having asked for it; live, for who watches a site; all of it into the protocol log, where
+// ProtocolLoggingLevel = Verbose. Bodies and credentials are left out.
 #pragma once
 
 #include "base/buf.h"
@@ -25,6 +26,7 @@ void ph_dialogue_begin(struct ph_connection *c); // its client has just been mad
 void ph_dialogue_received(struct ph_connection *c, struct ph_str text);
 void ph_dialogue_note(struct ph_connection *c, const char *format, ...) PH_PRINTF(2, 3);
 void ph_dialogue_opened(struct ph_connection *c);
+void ph_dialogue_closed(struct ph_connection *c); // its socket
 // What was said becomes the site's last failure.
 void ph_dialogue_failed(struct ph_connection *c, const struct ph_reason *reason);
 // An element of an array for each site of the worker that has such a host; it is watched from now

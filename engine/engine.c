@@ -292,6 +292,13 @@ void ph_engine_log_lines(struct ph_engine *engine, uint16_t worker, struct ph_st
     }
 }
 
+void ph_engine_log_protocol(struct ph_engine *engine, struct ph_str lines)
+{
+    if (engine->options.protocol != NULL) {
+        engine->options.protocol(engine->options.owner, lines);
+    }
+}
+
 void ph_engine_report_listening(struct ph_engine *engine, struct ph_str connector,
                                 const struct ph_endpoint *at)
 {

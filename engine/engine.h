@@ -22,6 +22,8 @@ struct ph_engine_options {
     uint16_t worker_count;
     // Lines of the delivery log (JSON, each ended by a newline). From the worker's thread.
     void (*log)(void *owner, uint16_t worker, struct ph_str lines);
+    // Lines of the protocol log, the same way. May be NULL.
+    void (*protocol)(void *owner, struct ph_str lines);
     // Each binding that listens now.
     void (*listening)(void *owner, struct ph_str connector, const struct ph_endpoint *at);
     // What was found in one log at start. May be NULL.
@@ -84,4 +86,5 @@ struct ph_sts_cache *ph_engine_sts_cache(struct ph_engine *engine);
 // Sockets on their way to a worker, which count as its load.
 void ph_engine_socket_sent(struct ph_engine *engine, uint16_t worker, int change);
 uint32_t ph_engine_sockets_sent(struct ph_engine *engine, uint16_t worker);
+void ph_engine_log_protocol(struct ph_engine *engine, struct ph_str lines);
 void ph_engine_log_lines(struct ph_engine *engine, uint16_t worker, struct ph_str lines);

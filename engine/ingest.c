@@ -8,6 +8,7 @@
 
 #include "base/date.h"
 #include "engine/guesses.h"
+#include "engine/protocol_log.h"
 #include "engine/storing.h"
 #include "engine/worker_ingest.h"
 #include "queue/content.h"
@@ -45,7 +46,10 @@ struct ph_ingest {
     bool paused;
     bool closing;
     bool closed;
-    bool storing; // storing or a password check will call back
+    bool storing;    // storing or a password check will call back
+    bool tarpitting; // a refusal waits for TarpitInterval: nothing is read or sent meanwhile
+    uint64_t session_id;
+    uint32_t said; // lines of the protocol log
     struct ph_timer timer;
     uint64_t opened_ms;
     struct ph_password_op password;
@@ -81,6 +85,23 @@ static bool may_relay(const struct ph_receive_connector *connector, const struct
     return may;
 }
 
+static void log_protocol(struct ph_ingest *i, enum ph_protocol_event event, struct ph_str text)
+{
+    if (i->connector->protocol_logging) {
+        ph_protocol_log(i->worker,
+                        &(struct ph_protocol_session){.connector = i->connector->name,
+                                                      .id = i->session_id,
+                                                      .remote = &i->peer,
+                                                      .sequence = &i->said},
+                        event, text);
+    }
+}
+
+static void heard(void *owner, struct ph_str line)
+{
+    log_protocol(owner, PH_PROTOCOL_RECEIVED, line);
+}
+
 // How long the connection may go on. A message that is under way then has the time of one silence
 // to end: beyond it a client that drips holds a place for ever.
 static uint64_t time_left_ms(const struct ph_ingest *i)
@@ -96,6 +117,9 @@ static uint64_t time_left_ms(const struct ph_ingest *i)
 
 static void set_silence_timer(struct ph_ingest *i)
 {
+    if (i->tarpitting) {
+        return;
+    }
     ph_wheel_set(&i->worker->wheel, &i->timer,
                  i->worker->io->now_ns +
                      i->connector->connection_inactivity_timeout_ms * PH_NS_PER_MS);
@@ -106,6 +130,9 @@ static void set_timer(struct ph_ingest *i)
     uint64_t left_ms = time_left_ms(i);
     bool over = left_ms == 0 && !ph_server_in_message(i->server);
 
+    if (i->tarpitting) {
+        return;
+    }
     i->stop |= over; // said at the next chance; what is being answered gets its answer
     if (over || left_ms >= i->connector->connection_inactivity_timeout_ms) {
         set_silence_timer(i);
@@ -116,7 +143,7 @@ static void set_timer(struct ph_ingest *i)
 
 static void begin_tls(struct ph_ingest *i)
 {
-    i->tls = ph_tls_session_accept(i->connector->tls, ph_worker_next_session_id(i->worker));
+    i->tls = ph_tls_session_accept(i->connector->tls, i->session_id);
     i->handshaking = true;
     if (i->connector->domain_secure_enabled) {
         ph_tls_session_keep_chain(i->tls, i->worker->tls);
@@ -163,6 +190,7 @@ void ph_ingest_accept(struct ph_worker *worker, struct ph_socket *socket, struct
     i->peer = *peer;
     i->socket = socket;
     i->opened_ms = ph_worker_now_ms(worker);
+    i->session_id = ph_worker_next_session_id(worker);
     ph_endpoint_format_address(peer, i->peer_address);
     ph_op_init(&i->recv_op, on_received, i);
     ph_op_init(&i->send_op, on_sent, i);
@@ -185,12 +213,15 @@ void ph_ingest_accept(struct ph_worker *worker, struct ph_socket *socket, struct
         .recipients_max = connector->max_recipients_per_message,
         .protocol_errors_max = connector->max_protocol_errors,
         .hops_max = connector->max_hop_count,
+        .tarpits = connector->tarpit_interval_ms > 0,
+        .heard = connector->protocol_logging ? heard : NULL,
         .judge_sender = connector->domain_secure_enabled ? judge_sender : NULL,
         .trace = write_trace,
         .owner = i,
     });
     ph_worker_ingest_add(worker, i);
     PH_COUNT(worker, ingest_connections, 1);
+    log_protocol(i, PH_PROTOCOL_CONNECTED, PH_STR_NONE);
     set_timer(i);
     ph_io_recv_start(socket, &i->recv_op);
     if (implicit_tls) {
@@ -316,6 +347,7 @@ static bool read_tls(struct ph_ingest *i)
             return result == PH_TLS_MORE;
         }
         i->handshaking = false;
+        log_protocol(i, PH_PROTOCOL_NOTE, PH_STR("TLS is established"));
         ph_server_tls_established(i->server);
     }
     do {
@@ -467,12 +499,19 @@ static void discard(struct ph_ingest *i)
     ph_buf_clear(&i->extent);
 }
 
+static void tarpit(struct ph_ingest *i)
+{
+    ph_wheel_set(&i->worker->wheel, &i->timer,
+                 i->worker->io->now_ns + i->connector->tarpit_interval_ms * PH_NS_PER_MS);
+    i->tarpitting = true;
+}
+
 // Gives the server what has come, and does what it asks for.
 static void process(struct ph_ingest *i)
 {
     enum ph_server_event event = PH_SERVER_EVENT_DISCARD;
 
-    while (!i->closing && !i->ending && event != PH_SERVER_EVENT_MORE) {
+    while (!i->tarpitting && !i->closing && !i->ending && event != PH_SERVER_EVENT_MORE) {
         struct ph_str input;
         size_t before;
 
@@ -512,12 +551,17 @@ static void process(struct ph_ingest *i)
         case PH_SERVER_EVENT_DISCARD:
             discard(i);
             break;
+        case PH_SERVER_EVENT_TARPIT:
+            if (!i->stop) {
+                tarpit(i);
+            }
+            break;
         case PH_SERVER_EVENT_ENDED:
             i->ending = true;
             break;
         }
     }
-    set_paused(i, ph_server_awaits_owner(i->server) && !i->handshaking);
+    set_paused(i, i->tarpitting || (ph_server_awaits_owner(i->server) && !i->handshaking));
 }
 
 static void on_password(struct ph_op *op)
@@ -595,8 +639,11 @@ static void flush(struct ph_ingest *i)
     struct ph_buf *output = ph_server_output(i->server);
     struct iovec slice;
 
-    if (i->closing) {
+    if (i->closing || i->tarpitting) {
         return;
+    }
+    if (output->len > 0 && !i->handshaking) {
+        log_protocol(i, PH_PROTOCOL_SENT, ph_buf_str(output));
     }
     if (i->tls == NULL) {
         ph_buf_append(&i->outbound, ph_buf_str(output));
@@ -649,7 +696,12 @@ static void on_timer(struct ph_timer *timer)
     if (i->closing) {
         return;
     }
-    if (i->storing) {
+    if (i->tarpitting) {
+        i->tarpitting = false;
+        set_timer(i);
+        process(i);
+        flush(i);
+    } else if (i->storing) {
         set_silence_timer(i); // it is us who are late
     } else if (i->handshaking || i->ending || i->send_pending) {
         begin_close(i);
@@ -666,6 +718,7 @@ static void on_timer(struct ph_timer *timer)
 void ph_ingest_stop(struct ph_ingest *i)
 {
     i->stop = true;
+    i->tarpitting = false;
     process(i);
     flush(i);
 }
@@ -699,6 +752,7 @@ static void begin_close(struct ph_ingest *i)
 {
     if (!i->closing) {
         i->closing = true;
+        log_protocol(i, PH_PROTOCOL_DISCONNECTED, PH_STR_NONE);
         ph_wheel_cancel(&i->worker->wheel, &i->timer);
         ph_io_close(i->socket, &i->close_op);
     } else {

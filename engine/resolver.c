@@ -10,6 +10,7 @@
 #include <unbound.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "dns/local.h"
 
 #define PH_RESOLVER_ASKED_MAX 4096   // questions under way; ours
@@ -38,11 +39,14 @@ struct question {
 };
 
 struct ph_resolver {
-    struct ph_dns_local *local;
-    struct ub_ctx *context;
+    pthread_rwlock_t local_lock;
+    struct ph_dns_local *local; // under its lock
+    struct ub_ctx *context;     // the thread's own once it runs
     pthread_t thread;
     int wake_fd;
+    uint64_t servers; // a hash of what the context was made of; renew's own
     pthread_mutex_t lock;
+    struct ub_ctx *renewed;              // takes the context's place; under the lock
     STAILQ_HEAD(, ph_offload_job) asked; // to the thread; under the lock
     unsigned under_way;                  // under the lock
     bool ending;                         // under the lock
@@ -51,16 +55,16 @@ struct ph_resolver {
 };
 
 static void *serve(void *argument);
+static void release(struct ph_resolver *resolver);
 
 static bool set_option(struct ub_ctx *context, const char *name, const char *value)
 {
     return ub_ctx_set_option(context, name, value) == 0;
 }
 
-static bool configure(struct ph_resolver *resolver, const struct ph_resolver_options *options,
+static bool configure(struct ub_ctx *context, const struct ph_resolver_options *options,
                       struct ph_buf *error)
 {
-    struct ub_ctx *context = resolver->context;
     bool good = set_option(context, "do-not-query-localhost:", "no") &&
                 set_option(context, "qname-minimisation:", "yes");
 
@@ -90,34 +94,63 @@ static bool configure(struct ph_resolver *resolver, const struct ph_resolver_opt
     return good;
 }
 
+static struct ub_ctx *make_context(const struct ph_resolver_options *options, struct ph_buf *error)
+{
+    struct ub_ctx *context = ub_ctx_create();
+
+    if (context != NULL && (!configure(context, options, error) || ub_ctx_async(context, 1) != 0)) {
+        ub_ctx_delete(context);
+        context = NULL;
+    }
+    if (context == NULL && error->len == 0) {
+        ph_buf_append(error, PH_STR("the resolver library could not be started"));
+    }
+    return context;
+}
+
+static struct ph_dns_local *make_local(const struct ph_resolver_options *options,
+                                       struct ph_buf *error)
+{
+    struct ph_dns_local *local = ph_dns_local_create();
+
+    for (size_t i = 0; i < options->local_data_count; i++) {
+        if (!ph_dns_local_add(local, options->local_data[i], error)) {
+            ph_dns_local_destroy(local);
+            return NULL;
+        }
+    }
+    return local;
+}
+
+static uint64_t hash_servers(const struct ph_resolver_options *options)
+{
+    uint64_t hash = ph_hash_str(options->trust_anchor, 1);
+
+    for (size_t i = 0; i < options->forwarder_count; i++) {
+        hash = ph_hash_str(options->forwarders[i], hash);
+    }
+    return hash;
+}
+
 struct ph_resolver *ph_resolver_create(const struct ph_resolver_options *options,
                                        struct ph_buf *error)
 {
     struct ph_resolver *resolver = ph_alloc(sizeof(*resolver));
-    bool good = true;
 
-    resolver->local = ph_dns_local_create();
-    for (size_t i = 0; good && i < options->local_data_count; i++) {
-        good = ph_dns_local_add(resolver->local, options->local_data[i], error);
-    }
     STAILQ_INIT(&resolver->asked);
     TAILQ_INIT(&resolver->waiting);
     pthread_mutex_init(&resolver->lock, NULL);
+    pthread_rwlock_init(&resolver->local_lock, NULL);
+    resolver->servers = hash_servers(options);
     resolver->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    resolver->context = ub_ctx_create();
-    good = good && resolver->wake_fd >= 0 && resolver->context != NULL &&
-           configure(resolver, options, error) && ub_ctx_async(resolver->context, 1) == 0;
-    if (!good || pthread_create(&resolver->thread, NULL, serve, resolver) != 0) {
+    resolver->local = make_local(options, error);
+    resolver->context = resolver->local != NULL ? make_context(options, error) : NULL;
+    if (resolver->wake_fd < 0 || resolver->context == NULL ||
+        pthread_create(&resolver->thread, NULL, serve, resolver) != 0) {
         if (error->len == 0) {
-            ph_buf_append(error, PH_STR("the resolver library could not be started"));
+            ph_buf_append(error, PH_STR("the resolver could not be started"));
         }
-        if (resolver->context != NULL) {
-            ub_ctx_delete(resolver->context);
-        }
-        ph_dns_local_destroy(resolver->local);
-        pthread_mutex_destroy(&resolver->lock);
-        close(resolver->wake_fd);
-        free(resolver);
+        release(resolver);
         return NULL;
     }
     return resolver;
@@ -138,6 +171,58 @@ void ph_resolver_hurry(struct ph_resolver *resolver)
     wake(resolver);
 }
 
+bool ph_resolver_renew(struct ph_resolver *resolver, const struct ph_resolver_options *options,
+                       struct ph_buf *error)
+{
+    struct ph_dns_local *local = make_local(options, error);
+    struct ph_dns_local *old = local;
+    uint64_t servers = hash_servers(options);
+    struct ub_ctx *context = NULL;
+    struct ub_ctx *unused = NULL;
+
+    if (local != NULL && servers != resolver->servers) {
+        context = make_context(options, error);
+    }
+    if (local == NULL || (servers != resolver->servers && context == NULL)) {
+        ph_dns_local_destroy(local);
+        return false;
+    }
+    resolver->servers = servers;
+    pthread_rwlock_wrlock(&resolver->local_lock);
+    old = resolver->local;
+    resolver->local = local;
+    pthread_rwlock_unlock(&resolver->local_lock);
+    ph_dns_local_destroy(old);
+    if (context != NULL) {
+        pthread_mutex_lock(&resolver->lock);
+        unused = resolver->renewed;
+        resolver->renewed = context;
+        pthread_mutex_unlock(&resolver->lock);
+        wake(resolver);
+    }
+    if (unused != NULL) {
+        ub_ctx_delete(unused); // it was never in force
+    }
+    return true;
+}
+
+static void release(struct ph_resolver *resolver)
+{
+    if (resolver->context != NULL) {
+        ub_ctx_delete(resolver->context);
+    }
+    if (resolver->renewed != NULL) {
+        ub_ctx_delete(resolver->renewed);
+    }
+    ph_dns_local_destroy(resolver->local);
+    pthread_rwlock_destroy(&resolver->local_lock);
+    pthread_mutex_destroy(&resolver->lock);
+    if (resolver->wake_fd >= 0) {
+        close(resolver->wake_fd);
+    }
+    free(resolver);
+}
+
 void ph_resolver_destroy(struct ph_resolver *resolver)
 {
     if (resolver == NULL) {
@@ -148,11 +233,7 @@ void ph_resolver_destroy(struct ph_resolver *resolver)
     pthread_mutex_unlock(&resolver->lock);
     wake(resolver);
     pthread_join(resolver->thread, NULL);
-    ub_ctx_delete(resolver->context);
-    ph_dns_local_destroy(resolver->local);
-    pthread_mutex_destroy(&resolver->lock);
-    close(resolver->wake_fd);
-    free(resolver);
+    release(resolver);
 }
 
 // On the world's thread: the answer is given to the one who asked.
@@ -177,6 +258,7 @@ void ph_resolver_submit(struct ph_resolver *resolver, struct ph_offload_sink *si
 {
     struct question *q;
     bool full;
+    bool ours;
 
     op->canonical_name[0] = '\0';
     op->detail[0] = '\0';
@@ -186,7 +268,10 @@ void ph_resolver_submit(struct ph_resolver *resolver, struct ph_offload_sink *si
         ph_io_complete(sink->io, &op->op, 0);
         return;
     }
-    if (ph_dns_local_answer(resolver->local, op)) {
+    pthread_rwlock_rdlock(&resolver->local_lock);
+    ours = ph_dns_local_answer(resolver->local, op);
+    pthread_rwlock_unlock(&resolver->local_lock);
+    if (ours) {
         ph_io_complete(sink->io, &op->op, 0);
         return;
     }
@@ -304,6 +389,25 @@ static void give_up_late(struct ph_resolver *resolver, uint64_t timeout_ms)
     }
 }
 
+// What is under way is asked again: of the servers that count now.
+static void change_context(struct ph_resolver *resolver, struct ub_ctx *context)
+{
+    TAILQ_HEAD(, question) again = TAILQ_HEAD_INITIALIZER(again);
+    struct question *q;
+
+    while ((q = TAILQ_FIRST(&resolver->waiting)) != NULL) {
+        TAILQ_REMOVE(&resolver->waiting, q, link);
+        ub_cancel(resolver->context, q->async_id);
+        TAILQ_INSERT_TAIL(&again, q, link);
+    }
+    ub_ctx_delete(resolver->context);
+    resolver->context = context;
+    while ((q = TAILQ_FIRST(&again)) != NULL) {
+        TAILQ_REMOVE(&again, q, link);
+        ask(q);
+    }
+}
+
 static void *serve(void *argument)
 {
     struct ph_resolver *resolver = argument;
@@ -315,6 +419,7 @@ static void *serve(void *argument)
     while (!ending) {
         struct ph_offload_job_list fresh = STAILQ_HEAD_INITIALIZER(fresh);
         struct ph_offload_job *job;
+        struct ub_ctx *renewed;
         uint64_t wakes;
 
         poll(watched, 2, TAILQ_EMPTY(&resolver->waiting) ? -1 : hurried ? 100 : 1000);
@@ -326,7 +431,13 @@ static void *serve(void *argument)
         }
         ending = resolver->ending;
         hurried = resolver->hurried;
+        renewed = resolver->renewed;
+        resolver->renewed = NULL;
         pthread_mutex_unlock(&resolver->lock);
+        if (renewed != NULL) {
+            change_context(resolver, renewed);
+            watched[0].fd = ub_fd(renewed);
+        }
         while ((job = STAILQ_FIRST(&fresh)) != NULL) {
             STAILQ_REMOVE_HEAD(&fresh, link);
             ask(PH_CONTAINER_OF(job, struct question, job));

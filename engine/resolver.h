@@ -21,6 +21,11 @@ struct ph_resolver_options {
 // NULL, with a sentence in `error`. The strings are copied.
 struct ph_resolver *ph_resolver_create(const struct ph_resolver_options *options,
                                        struct ph_buf *error);
+// From any thread: what it goes by from now on; questions under way are asked anew where their
+// servers are others. False, with a sentence, and nothing changed.
+PH_MUST_CHECK bool ph_resolver_renew(struct ph_resolver *resolver,
+                                     const struct ph_resolver_options *options,
+                                     struct ph_buf *error);
 void ph_resolver_destroy(struct ph_resolver *resolver); // nothing under way; NULL accepted
 // From any thread: the process is about to end, so nothing is waited for much longer.
 void ph_resolver_hurry(struct ph_resolver *resolver);

@@ -120,6 +120,7 @@ void ph_server_reply(struct ph_server *server, unsigned code, const char *status
 {
     struct ph_buf *out = &server->output;
 
+    server->tarpit_owed |= server->options.tarpits && code >= 500 && server->user.len == 0;
     ph_buf_append_u64(out, code);
     ph_buf_append_char(out, ' ');
     if (status[0] != '\0') {
@@ -163,6 +164,10 @@ enum ph_server_event ph_server_feed(struct ph_server *server, struct ph_str *inp
             server->discard_owed = false;
             return PH_SERVER_EVENT_DISCARD;
         }
+        if (server->tarpit_owed) {
+            server->tarpit_owed = false;
+            return PH_SERVER_EVENT_TARPIT;
+        }
         switch (server->state) {
         case PH_SERVER_COMMANDS:
         case PH_SERVER_AUTH_PLAIN:
@@ -187,11 +192,33 @@ enum ph_server_event ph_server_feed(struct ph_server *server, struct ph_str *inp
         }
     } while (event == PH_SERVER_EVENT_MORE &&
              (input->len < before || server->state != state || server->state == PH_SERVER_ENDED ||
-              server->discard_owed));
+              server->discard_owed || server->tarpit_owed));
     return event;
 }
 
 static enum ph_server_event take_auth_line(struct ph_server *server, struct ph_str line);
+
+// Of AUTH the mechanism is told.
+static void tell(const struct ph_server *server, struct ph_str line)
+{
+    struct ph_str credentials = PH_STR("(credentials)");
+    struct ph_str said = server->state == PH_SERVER_COMMANDS ? line : credentials;
+    struct ph_str rest = line;
+    struct ph_str word = PH_STR_NONE;
+
+    if (server->options.heard == NULL) {
+        return;
+    }
+    if (server->state == PH_SERVER_COMMANDS && ph_str_cut(&rest, ' ', &word) &&
+        ph_str_eq_nocase(word, PH_STR("AUTH")) && ph_str_cut(&rest, ' ', &word)) {
+        said = ph_str_first(line, line.len - rest.len);
+        server->options.heard(server->options.owner, said);
+        said = rest.len > 0 ? credentials : PH_STR_NONE;
+    }
+    if (said.len > 0) {
+        server->options.heard(server->options.owner, said);
+    }
+}
 
 static enum ph_server_event take_line(struct ph_server *server, struct ph_str *input)
 {
@@ -210,6 +237,7 @@ static enum ph_server_event take_line(struct ph_server *server, struct ph_str *i
         ph_server_reply_error(server, 500, "5.5.2", "the line is too long");
         return PH_SERVER_EVENT_MORE;
     }
+    tell(server, line);
     if (server->state != PH_SERVER_COMMANDS) {
         return take_auth_line(server, line);
     }

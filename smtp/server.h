@@ -26,6 +26,7 @@ enum ph_server_event {
     PH_SERVER_EVENT_CHUNK,    // the content is long: take ph_server_content, then chunk_stored
     PH_SERVER_EVENT_MESSAGE,  // whole: store it, then ph_server_stored or ph_server_refused
     PH_SERVER_EVENT_DISCARD,  // a message of which chunks were taken won't come: forget them
+    PH_SERVER_EVENT_TARPIT,   // a stranger was refused: hold the output for a while, then go on
     PH_SERVER_EVENT_ENDED,    // send the output, then close
 };
 
@@ -43,6 +44,9 @@ struct ph_server_options {
     uint32_t recipients_max;
     uint32_t protocol_errors_max;
     uint32_t hops_max;
+    bool tarpits; // TARPIT behind each 5xx of a client that isn't authenticated
+    // Each command as it came, without credentials. NULL: nobody listens.
+    void (*heard)(void *owner, struct ph_str line);
     // May mail from this domain (A-labels) come by this session? The reason is the reply. NULL: all
     // may.
     bool (*judge_sender)(void *owner, struct ph_str domain, struct ph_reason *out_reason);

@@ -50,6 +50,7 @@ struct ph_server {
     bool skipping_line; // one that is too long
     bool chunks_taken;
     bool discard_owed;
+    bool tarpit_owed;
     uint32_t errors;
     uint32_t auth_failures;
     char client_name[PH_DOMAIN_BYTES_MAX + 1];

@@ -273,6 +273,8 @@ static const struct {
      SEND("RequireTLS = true Mode = enforce")},
     {"W15", RECEIVE("AuthMechanism = {Tls, BasicAuth}"), "2: W15 AuthMechanism",
      RECEIVE("AuthMechanism = {Tls, BasicAuth, BasicAuthRequireTLS}")},
+    {"W16", SEND("ProtocolLoggingLevel = Verbose"), "3: W16 ProtocolLoggingLevel",
+     SEND("ProtocolLoggingLevel = Verbose") "Log { Protocol = \"-\" }\n"},
     {"W17", "Resolver {\n Port = 2525\n}\n", "2: W17 Port", "Resolver { Port = 25 }\n"},
     {"W20", "Resolver {\n Forwarders = {\"127.0.0.1\"}\n}\n", "2: W20 Forwarders",
      "Resolver { Forwarders = {\"127.0.0.1\"} TrustAnchor = \"/anchor\" }\n"},
@@ -284,7 +286,7 @@ static const char *const ids[] = {"C01", "C02", "C03", "C04", "C05", "C06", "C07
                                   "C10", "C11", "C13", "C15", "C16", "C17", "C18", "C20", "C21",
                                   "C22", "C23", "C24", "C25", "C26", "C27", "C28", "C29", "W1",
                                   "W2",  "W3",  "W4",  "W5",  "W6",  "W7",  "W8",  "W9",  "W10",
-                                  "W11", "W12", "W13", "W14", "W15", "W17", "W18", "W20"};
+                                  "W11", "W12", "W13", "W14", "W15", "W16", "W17", "W18", "W20"};
 
 static void add_leaf(struct files *files, const char *name, int64_t not_after_s,
                      enum ph_certs_usage usage)

@@ -71,6 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             switch (event) {
             case PH_SERVER_EVENT_MORE:
             case PH_SERVER_EVENT_DISCARD:
+            case PH_SERVER_EVENT_TARPIT:
                 break;
             case PH_SERVER_EVENT_STARTTLS:
                 ph_buf_clear(&inbound);

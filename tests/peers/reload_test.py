@@ -51,13 +51,30 @@ def main():
         assert count("delivered") == 2
         assert daemon.metrics()["posthaste_tls_held"] == 1
 
+        daemon.reload(config(port, "RequireTLS = true", "Workers = 7\nUser = \"nobody-here\"\n"))
+        wait_for(lambda: "Workers: \"7\" takes the place of" in daemon.said() and "User: " in daemon.said(),
+                 what="what only a start brings into force")
+
         daemon.reload(config(port, "")) # what is held goes at once, not at its next retry
         wait_for(lambda: count("delivered") == 3, seconds=10, what="the release of what was held")
         assert daemon.metrics()["posthaste_tls_held"] == 0
         assert daemon.metrics()["posthaste_messages_unscheduled"] == 0
+
+        # What the Resolver and the Log block say is renewed too.
+        log = directory.path / "other.jsonl"
+        daemon.head = daemon.head.replace(str(daemon.log), str(log)).replace("Level = warn", "Level = info")
+        generation = daemon.metrics()["posthaste_config_generation"]
+        daemon.reload(config(port, "").replace("partner.test. MX 10 mx.partner.test.", "partner.test. MX 10 new.partner.test.")
+                      .replace("mx.partner.test. A 127.2.7.1", "new.partner.test. A 127.2.7.1"))
+        wait_for(lambda: daemon.metrics()["posthaste_config_generation"] > generation, what="the last configuration")
+        assert "reloaded " in daemon.said(), "Log.Level stays as it was"
+        send()
+        wait_for(lambda: log.exists() and '"event":"delivered"' in log.read_text(), what="a delivery in the new log")
+        assert '"host":"new.partner.test"' in log.read_text(), log.read_text()
+        assert count("delivered") == 3
         assert daemon.stop() == 0
         ledgers, _ = sink.ledgers()
-        assert ledgers["partner"]["messages"] == 3, ledgers
+        assert ledgers["partner"]["messages"] == 4, ledgers
         print("reload: a bad file changed nothing, a raised policy held its mail, a lowered one released it")
         return 0
 

@@ -55,6 +55,8 @@ void conversation_run(const struct ph_server_options *options, struct ph_str in,
             } else if (event == PH_SERVER_EVENT_CHUNK) {
                 ph_buf_clear(ph_server_content(server));
                 ph_server_chunk_stored(server);
+            } else if (event == PH_SERVER_EVENT_TARPIT) {
+                ph_buf_append(out, PH_STR("~"));
             } else if (event == PH_SERVER_EVENT_STARTTLS) {
                 ph_server_tls_established(server);
             } else if (event == PH_SERVER_EVENT_AUTH) {

@@ -121,3 +121,63 @@ Test(server, long_messages_are_handed_over)
     ph_buf_deinit(&in);
     ph_server_destroy(server);
 }
+
+// Each refusal is held by itself, in a pipelined batch too; who is authenticated doesn't wait.
+Test(server, strangers_are_tarpitted)
+{
+    static const struct {
+        const char *said; // behind STARTTLS
+        const char *wanted;
+    } under_tls[] = {
+        {"AUTH PLAIN AHUAcA==\r\nFOO\r\nNOOP\r\n", "220 250 220 250 235 500 250 "},
+        {"AUTH PLAIN AHUAcQ==\r\nNOOP\r\n", "~220 250 220 250 535 250 "},
+    };
+    struct ph_server_options options = conversation_options();
+
+    options.tarpits = true;
+    conversation_expect(&options, "EHLO x\r\nFOO\r\n" ENVELOPE, "~220 250 500 250 250 ");
+    conversation_expect(&options, "FOO\r\nBAR\r\nNOOP\r\n", "~~220 500 500 250 ");
+    for (size_t i = 0; i < PH_ARRAY_LEN(under_tls); i++) {
+        struct ph_buf in = {0};
+        struct ph_buf out = {0};
+
+        ph_buf_printf(&in, "EHLO x\r\nSTARTTLS\r\nEHLO x\r\n%s", under_tls[i].said);
+        conversation_run(&options, ph_buf_str(&in), 1, &out);
+        cr_expect_str_eq(ph_buf_cstr(&out), under_tls[i].wanted);
+        ph_buf_deinit(&in);
+        ph_buf_deinit(&out);
+    }
+    options.protocol_errors_max = 1;
+    conversation_expect(&options, "FOO\r\nNOOP\r\n", "~220 500 421 ");
+}
+
+static void note_heard(void *owner, struct ph_str line)
+{
+    ph_buf_append(owner, line);
+    ph_buf_append_char(owner, '|');
+}
+
+Test(server, what_is_heard_has_no_credentials)
+{
+    static const char *const said[] = {
+        "EHLO x\r\nSTARTTLS\r\nEHLO x\r\nAUTH PLAIN AHUAcA==\r\nNOOP\r\n",
+        "EHLO x\r\nSTARTTLS\r\nEHLO x\r\nauth plain\r\nAHUAcA==\r\nNOOP\r\n",
+        "EHLO x\r\nSTARTTLS\r\nEHLO x\r\nAUTH LOGIN dQ==\r\ncA==\r\nNOOP\r\n"};
+    static const char *const heard[] = {
+        "EHLO x|STARTTLS|EHLO x|AUTH PLAIN |(credentials)|NOOP|",
+        "EHLO x|STARTTLS|EHLO x|auth plain|(credentials)|NOOP|",
+        "EHLO x|STARTTLS|EHLO x|AUTH LOGIN |(credentials)|(credentials)|NOOP|"};
+    struct ph_server_options options = conversation_options();
+
+    options.heard = note_heard;
+    for (size_t i = 0; i < PH_ARRAY_LEN(said); i++) {
+        struct ph_buf lines = {0};
+        struct ph_buf unused = {0};
+
+        options.owner = &lines;
+        conversation_run(&options, ph_str_from(said[i]), 1, &unused);
+        cr_expect_str_eq(ph_buf_cstr(&lines), heard[i]);
+        ph_buf_deinit(&lines);
+        ph_buf_deinit(&unused);
+    }
+}
