@@ -23,6 +23,8 @@
 #define CONNECTIONS 20
 #define TIMEOUT_MS 60000
 #define PATH_BYTES 512
+#define BAR_CELLS 24
+#define TEXT_COLUMNS 104 // of the table too
 
 struct partner {
     const char *domain;
@@ -215,7 +217,6 @@ static bool start_daemon(struct demo *d)
 
         line[strcspn(line, "\n")] = '\0';
         if (strncmp(line, "listening ", 10) == 0 && address != NULL) {
-            ready = false;
             (void)!ph_endpoint_parse(ph_str_from(address + 1), &d->inject_at);
         }
         ready = strcmp(line, "ready") == 0;
@@ -319,9 +320,16 @@ static void show_progress(const struct demo *d, uint64_t total)
         arrived += atomic_load(&partners[i].ledger->messages);
     }
     if (d->colour) {
-        printf("\r  accepted %6llu of %llu, delivered %6llu, %4.1f s ",
-               (unsigned long long)ph_injector_acknowledged(d->injector), (unsigned long long)total,
-               (unsigned long long)arrived, (double)(now_ms() - d->began_ms) / 1000);
+        static const char full[] = "========================";
+        static const char empty[] = "                        ";
+        uint64_t accepted = ph_injector_acknowledged(d->injector);
+        int cells = (int)(accepted * BAR_CELLS / total);
+
+        _Static_assert(sizeof(full) == BAR_CELLS + 1 && sizeof(empty) == sizeof(full), "a bar");
+        printf("\r  [\033[32m%.*s\033[0m%.*s]  accepted %llu of %llu, delivered %llu, %.1f s ",
+               cells, full, BAR_CELLS - cells, empty, (unsigned long long)accepted,
+               (unsigned long long)total, (unsigned long long)arrived,
+               (double)(now_ms() - d->began_ms) / 1000);
         fflush(stdout);
     }
 }
@@ -397,23 +405,58 @@ static const char *paint(const struct demo *d, bool good)
     return !d->colour ? "" : good ? "\033[32m" : "\033[33m";
 }
 
+// Lines of TEXT_COLUMNS at most, indented; words stay whole.
+static void show_text(const char *text)
+{
+    size_t column = 0;
+
+    while (*text != '\0') {
+        size_t len = strcspn(text, " ");
+
+        if (column == 0 || column + 1 + len > TEXT_COLUMNS) {
+            printf("%s%6s", column > 0 ? "\n" : "", "");
+            column = 6;
+        } else {
+            printf(" ");
+            column++;
+        }
+        printf("%.*s", (int)len, text);
+        column += len;
+        text += len + (text[len] == ' ');
+    }
+    printf("\n");
+}
+
+// By what its host saw.
+static const char *outcome(uint64_t in_tls, uint64_t in_clear)
+{
+    return in_tls > 0 && in_clear == 0   ? "delivered by TLS"
+           : in_clear > 0 && in_tls == 0 ? "delivered in clear"
+           : in_clear > 0                ? "delivered by both"
+                                         : "held";
+}
+
 static bool show_partner(const struct demo *d, const struct partner *p)
 {
+    uint64_t in_tls = atomic_load(&p->ledger->mails_in_tls);
     uint64_t messages = atomic_load(&p->ledger->messages);
     uint64_t clear = atomic_load(&p->ledger->mails_in_clear);
     bool as_promised =
-        p->delivers ? messages == MESSAGES_EACH && atomic_load(&p->ledger->duplicates) == 0
-                    : messages == 0 && clear == 0 && strcmp(p->found_reason, p->reason) == 0 &&
-                          atomic_load(&p->ledger->mails_in_tls) == 0;
+        p->delivers
+            ? messages == MESSAGES_EACH && atomic_load(&p->ledger->duplicates) == 0
+            : messages == 0 && clear == 0 && strcmp(p->found_reason, p->reason) == 0 && in_tls == 0;
     double seconds = p->complete_ms > 0 ? (double)(p->complete_ms - d->began_ms) / 1000 : 0;
 
-    printf("  %-16s %-26s %-22s %s%-9s%s %6llu %8.0f %5llu %7llu\n", p->domain, p->what, p->policy,
-           paint(d, p->delivers), p->delivers ? "delivered" : "held", d->colour ? "\033[0m" : "",
+    printf("  %-15s %-25s %-21s %s%-18s%s %4llu %7.0f %4llu %7llu\n", p->domain, p->what, p->policy,
+           paint(d, messages > 0), outcome(in_tls, clear), d->colour ? "\033[0m" : "",
            (unsigned long long)messages, seconds > 0 ? (double)messages / seconds : 0,
            (unsigned long long)atomic_load(&p->ledger->handshakes_full),
            (unsigned long long)atomic_load(&p->ledger->handshakes_resumed));
     if (!p->delivers) {
-        printf("      %s: %s\n", p->found_reason, p->sentence);
+        char text[sizeof(p->found_reason) + sizeof(p->sentence) + 2];
+
+        snprintf(text, sizeof(text), "%s: %s", p->found_reason, p->sentence);
+        show_text(text);
     }
     if (!as_promised) {
         printf("      NOT AS PROMISED: the destination saw %llu messages, %llu MAIL in the clear\n",
@@ -426,19 +469,29 @@ static bool show_table(const struct demo *d)
 {
     bool good = true;
     double messages = metric(d, "accepted_messages_total");
+    double accepted = metric(d, "accepted_total");
+    double delivered = metric(d, "delivered_total");
+    double queued = metric(d, "queued");
+    double in_full = metric(d, "chains_verified_total");
+    double cached = metric(d, "chains_cached_total");
 
-    printf("\n  %-16s %-26s %-22s %-9s %6s %8s %5s %7s\n", "DOMAIN", "ITS HOST SHOWS", "POLICY",
+    printf("\n  %-15s %-25s %-21s %-18s %4s %7s %4s %7s\n", "DOMAIN", "ITS HOST SHOWS", "POLICY",
            "OUTCOME", "MAIL", "PER SEC", "FULL", "RESUMED");
     for (size_t i = 0; i < PH_ARRAY_LEN(partners); i++) {
         good &= show_partner(d, &partners[i]);
     }
     printf(
-        "\n  %.0f messages accepted in %.1f s, each durable before its 250; %.2f syncs a message\n",
-        messages, d->elapsed_s, messages > 0 ? metric(d, "durable_writes_total") / messages : 0);
-    printf("  certificate chains: %.0f verified in full, %.0f answered by the cache\n",
-           metric(d, "chains_verified_total"), metric(d, "chains_cached_total"));
-    printf("  every figure of MAIL, FULL and RESUMED is from the destinations' own ledgers\n");
-    return good && (uint64_t)messages == MESSAGES_EACH * PH_ARRAY_LEN(partners);
+        "\n  accepted %.0f = delivered %.0f + held in the queue %.0f: nothing is lost, and nothing "
+        "left "
+        "below\n  its policy. %.1f s, each message durable before its 250, %.2f syncs a message.\n",
+        accepted, delivered, queued, d->elapsed_s,
+        messages > 0 ? metric(d, "durable_writes_total") / messages : 0);
+    printf("  Certificate chains were judged %.0f times: %.0f times in full, else by the cache.\n",
+           in_full + cached, in_full);
+    printf(
+        "  OUTCOME, MAIL and handshakes (FULL, RESUMED) are from the destinations' own ledgers.\n");
+    return good && (uint64_t)messages == MESSAGES_EACH * PH_ARRAY_LEN(partners) &&
+           accepted == delivered + queued;
 }
 
 int ph_cli_demo(int argc, char **argv)
@@ -481,6 +534,12 @@ int ph_cli_demo(int argc, char **argv)
     ph_sink_stop(d.sink);
     ph_pki_destroy(d.pki);
     ph_cli_remove_tree(d.directory);
-    printf("\n  %s\n", good ? "as promised" : "NOT AS PROMISED");
+    printf("\n  %s%s%s\n", d.colour ? (good ? "\033[1;32m" : "\033[1;31m") : "",
+           good ? "as promised" : "NOT AS PROMISED", d.colour ? "\033[0m" : "");
+    if (good) {
+        printf("  Next: \"A first real configuration\" in README.md; posthaste check, explain and "
+               "test tell "
+               "what\n  a configuration does before any mail goes.\n");
+    }
     return good ? PH_EXIT_YES : PH_EXIT_NO;
 }

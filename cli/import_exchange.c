@@ -395,7 +395,7 @@ static void put_key(struct object *o, const struct ph_key *key, const struct wor
         put_authentication(o, key, words);
     } else if (strcmp(key->name, "AuthenticationCredential") == 0) {
         return; // told with the mechanism
-    } else if (send && strcmp(key->name, "TlsCertificateName") == 0) {
+    } else if (strcmp(key->name, "TlsCertificateName") == 0) {
         put_certificate_name(o, key, words);
     } else if (send && strcmp(key->name, "Port") == 0 &&
                !json_is_false(member(o->json, "DNSRoutingEnabled"))) {

@@ -24,6 +24,7 @@
 #include "engine/world.h"
 
 #define PH_RUN_CERTIFICATES_S 1  // how often our certificates' files are looked at; ours
+#define PH_RUN_SPARE_FILES 1024  // of the limit of open files: not for next hops; ours
 #define PH_RUN_OFFLOAD_THREADS 4 // for what blocks; ours
 
 struct daemon;
@@ -44,6 +45,7 @@ struct daemon {
     struct ph_fetch *fetch;
     struct ph_io **ios; // the workers', and behind them the one of this thread
     uint16_t worker_count;
+    uint64_t connections_max;
     struct run_thread *threads;
     struct ph_log_writer *log;
     struct ph_log_writer *protocol_log;
@@ -322,20 +324,29 @@ static uint16_t worker_count_of(const struct ph_config *config)
     return cores > 0 && cores < PH_WORKERS_MAX ? (uint16_t)cores : 1;
 }
 
-static void raise_file_limit(const struct ph_config *config)
+// Returns how many connections to next hops the limit of open files allows; clients, logs and the
+// spool have files too.
+static uint64_t raise_file_limit(const struct ph_config *config)
 {
     struct rlimit limit;
+    uint64_t spare;
+    uint64_t most;
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        (void)!setrlimit(RLIMIT_NOFILE, &limit);
-        if (limit.rlim_cur < config->max_outbound_connections + 1024) {
-            ph_log(PH_LOG_WARN,
-                   "%llu open files are allowed: fewer connections than "
-                   "MaxOutboundConnections are possible",
-                   (unsigned long long)limit.rlim_cur);
-        }
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return UINT64_MAX;
     }
+    limit.rlim_cur = limit.rlim_max;
+    (void)!setrlimit(RLIMIT_NOFILE, &limit);
+    spare = limit.rlim_cur / 2 < PH_RUN_SPARE_FILES ? limit.rlim_cur / 2 : PH_RUN_SPARE_FILES;
+    most = limit.rlim_cur - spare;
+    if (most < config->max_outbound_connections) {
+        ph_log(PH_LOG_WARN,
+               "%llu open files are allowed: MaxOutboundConnections is %llu instead of %llu; raise "
+               "the limit (LimitNOFILE=)",
+               (unsigned long long)limit.rlim_cur, (unsigned long long)most,
+               (unsigned long long)config->max_outbound_connections);
+    }
+    return most;
 }
 
 // Secrets have been read; nobody has been talked to. A kernel that can't filter is no reason not to
@@ -439,6 +450,7 @@ static int run(struct daemon *d, struct ph_config *config, const sigset_t *signa
                                                           .ios = d->ios,
                                                           .start_io = d->ios[d->worker_count],
                                                           .worker_count = d->worker_count,
+                                                          .connections_max = d->connections_max,
                                                           .caches_off = config->tls_caches_off,
                                                           .log = log_lines,
                                                           .protocol = log_protocol,
@@ -512,7 +524,7 @@ int ph_cli_run(int argc, char **argv)
     if (ph_log_level_from(config->log_level, &level)) {
         ph_log_set_level(level);
     }
-    raise_file_limit(config);
+    d.connections_max = raise_file_limit(config);
     if (!confine(config)) {
         ph_config_release(config);
         return PH_EXIT_CONFIG;

@@ -19,6 +19,7 @@ struct search {
     int64_t until_s;           // when the choice may become another
     enum ph_reason_kind fault; // of those that answer to the name
     char faulty[256];          // the file at fault
+    char chosen[4096];         // the file of `found`
 };
 
 // "CN=mail.contoso.com, O=Contoso" → its parts, without the spaces around them.
@@ -108,6 +109,7 @@ static void consider(struct search *s, struct ph_tls_identity *take_identity, co
         ph_str_copy(s->faulty, sizeof(s->faulty), ph_str_from(file));
     } else if (s->found == NULL || begin_s > ph_tls_identity_not_before_s(s->found)) {
         s->found = take_identity;
+        ph_str_copy(s->chosen, sizeof(s->chosen), ph_str_from(file));
     }
 }
 
@@ -229,6 +231,23 @@ static void by_file(struct search *s)
     }
     ph_buf_deinit(&text);
     ph_buf_deinit(&error);
+}
+
+struct ph_str ph_build_certificate_file(struct ph_builder *b, const struct ph_value *value)
+{
+    struct search s = {.b = b,
+                       .value = value,
+                       .now_s = b->files != NULL ? b->files->now_s : 0,
+                       .until_s = INT64_MAX};
+
+    if (!read_name(&s, value->text)) {
+        return value->text;
+    }
+    by_name(&s, b->global[PH_GLOBAL_CERTIFICATE_DIR].text);
+    if (s.until_s < b->config->certificates_until_s) {
+        b->config->certificates_until_s = s.until_s;
+    }
+    return ph_build_str(b, ph_str_from(s.chosen));
 }
 
 void ph_build_identity(struct ph_builder *b, const struct ph_value *value,

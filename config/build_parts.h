@@ -85,6 +85,9 @@ void ph_build_watch(struct ph_builder *b, struct ph_str path);
 void ph_build_identity(struct ph_builder *b, const struct ph_value *value,
                        struct ph_send_connector *connector);
 
+// The same of a receive connector: the file that holds it; empty: none, which was reported.
+struct ph_str ph_build_certificate_file(struct ph_builder *b, const struct ph_value *value);
+
 // W9, where the certificate ends soon.
 void ph_build_check_expiry(struct ph_builder *b, struct ph_config_position at, const char *key,
                            int64_t not_after_s);

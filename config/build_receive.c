@@ -103,34 +103,51 @@ static void build_users(struct ph_builder *b, const struct ph_value *value,
     connector->user_count = count;
 }
 
+static bool names_certificate(const struct ph_value *v)
+{
+    return v[PH_RECEIVE_TLS_CERTIFICATE].text.len > 0 ||
+           v[PH_RECEIVE_TLS_CERTIFICATE_NAME].text.len > 0;
+}
+
+// Exchange's TlsCertificateName, or TlsCertificate with TlsKey.
 static void build_certificate(struct ph_builder *b, const struct ph_value *v,
                               struct ph_receive_connector *connector)
 {
-    const struct ph_value *certificate = &v[PH_RECEIVE_TLS_CERTIFICATE];
+    const struct ph_value *name = &v[PH_RECEIVE_TLS_CERTIFICATE_NAME];
+    const struct ph_value *certificate = name->text.len > 0 ? name : &v[PH_RECEIVE_TLS_CERTIFICATE];
+    const char *key_name = name->text.len > 0 ? "TlsCertificateName" : "TlsCertificate";
     const struct ph_value *key = &v[PH_RECEIVE_TLS_KEY];
+    struct ph_str file = certificate->text;
     struct ph_str chain_pem;
     struct ph_str key_pem = PH_STR_NONE;
     struct ph_buf error = {0};
 
-    if (certificate->text.len == 0 || !ph_build_file(b, certificate, certificate->text, "C20",
-                                                     "TlsCertificate", &chain_pem, NULL)) {
+    if (name->text.len > 0 && (v[PH_RECEIVE_TLS_CERTIFICATE].text.len > 0 || key->text.len > 0)) {
+        ph_build_error(b, name->at, "C20", key_name,
+                       "stands beside TlsCertificate or TlsKey; remove it or them");
+        return;
+    }
+    if (name->text.len > 0) {
+        file = ph_build_certificate_file(b, name);
+    }
+    if (file.len == 0 || !ph_build_file(b, certificate, file, "C20", key_name, &chain_pem, NULL)) {
         return;
     }
     if (key->text.len > 0 && !ph_build_file(b, key, key->text, "C20", "TlsKey", &key_pem, NULL)) {
         return;
     }
-    ph_build_watch(b, certificate->text);
+    ph_build_watch(b, file);
     if (key->text.len > 0) {
         ph_build_watch(b, key->text);
     }
     connector->tls = ph_tls_server_create(chain_pem, key_pem, &error);
     if (connector->tls == NULL) {
-        ph_build_error(b, certificate->at, "C20", "TlsCertificate",
+        ph_build_error(b, certificate->at, "C20", key_name,
                        "%.*s; put the chain and its key there, or name the key in TlsKey",
                        PH_STR_ARG(ph_buf_str(&error)));
     } else {
         ph_build_keep_server(b, connector->tls);
-        ph_build_check_expiry(b, certificate->at, "TlsCertificate",
+        ph_build_check_expiry(b, certificate->at, key_name,
                               ph_tls_server_not_after_s(connector->tls));
     }
     ph_buf_deinit(&error);
@@ -185,8 +202,7 @@ static void check_mechanisms(struct ph_builder *b, const struct ph_value *v,
         ph_build_error(b, v[PH_RECEIVE_REQUIRE_TLS].at, "C28", "RequireTLS",
                        "needs Tls in AuthMechanism; add it");
     }
-    if (v[PH_RECEIVE_REQUIRE_TLS].boolean && connector->tls == NULL &&
-        v[PH_RECEIVE_TLS_CERTIFICATE].text.len == 0) {
+    if (v[PH_RECEIVE_REQUIRE_TLS].boolean && connector->tls == NULL && !names_certificate(v)) {
         ph_build_error(b, v[PH_RECEIVE_REQUIRE_TLS].at, "C20", "RequireTLS",
                        "needs a certificate; name one in TlsCertificate");
     }
@@ -201,7 +217,7 @@ static void check_mechanisms(struct ph_builder *b, const struct ph_value *v,
         (HAS(bits, MECHANISM_EXTERNAL) ? (unsigned)PH_AUTH_EXTERNAL_AUTHORITATIVE : 0u);
     for (size_t i = 0; i < connector->binding_count; i++) {
         if (connector->bindings[i].implicit_tls && connector->tls == NULL &&
-            v[PH_RECEIVE_TLS_CERTIFICATE].text.len == 0) {
+            !names_certificate(v)) {
             ph_build_error(b, v[PH_RECEIVE_BINDINGS].at, "C20", "Bindings",
                            "/tls needs a certificate; name one in TlsCertificate");
         }
@@ -223,7 +239,7 @@ static void build_domain_security(struct ph_builder *b, const struct ph_value *v
                                                   .needed = true});
     if (c->tls != NULL) {
         ph_tls_server_request_certificate(c->tls, false);
-    } else if (v[PH_RECEIVE_TLS_CERTIFICATE].text.len == 0) {
+    } else if (!names_certificate(v)) {
         ph_build_error(b, secure->at, "C20", "DomainSecureEnabled",
                        "needs a certificate; name one in TlsCertificate");
     }

@@ -144,7 +144,7 @@ static void build_pins(struct send *s)
             int low = hex_digit(text.data[2 * j + 1]);
 
             good = high >= 0 && low >= 0;
-            pins[i].spki_sha256[j] = (uint8_t)(high << 4 | low);
+            pins[i].spki_sha256[j] = good ? (uint8_t)(high << 4 | low) : 0;
         }
         if (!good) {
             ph_build_error(s->b, value->at, "C17", "TlsPins",
@@ -218,6 +218,39 @@ static void build_policy(struct send *s)
 
 // --- the rules ---
 
+// W14: what of the connector's own settings is recorded only.
+static void warn_report(struct send *s)
+{
+    const struct {
+        size_t key;
+        const char *name;
+        bool demands;
+    } settings[] = {
+        {PH_SEND_REQUIRE_TLS, "RequireTLS",
+         s->v[PH_SEND_REQUIRE_TLS].boolean && s->v[PH_SEND_REPORT_FLOOR].number == 0},
+        {PH_SEND_TLS_AUTH_LEVEL, "TlsAuthLevel",
+         s->v[PH_SEND_TLS_AUTH_LEVEL].number != LEVEL_NONE &&
+             s->c->policy.level < s->c->policy.report_floor},
+        {PH_SEND_TLS_DOMAIN, "TlsDomain", s->v[PH_SEND_TLS_DOMAIN].word_count > 0},
+        {PH_SEND_TLS_PINS, "TlsPins", s->v[PH_SEND_TLS_PINS].word_count > 0},
+        {PH_SEND_TLS_REQUIRE_GROUPS, "TlsRequireGroups",
+         s->v[PH_SEND_TLS_REQUIRE_GROUPS].text.len > 0},
+    };
+    struct ph_buf names = {0};
+
+    for (size_t i = 0; i < PH_ARRAY_LEN(settings); i++) {
+        if (settings[i].demands) {
+            ph_buf_printf(&names, "%s%s = %.*s", names.len > 0 ? ", " : "", settings[i].name,
+                          PH_STR_ARG(s->v[settings[i].key].text));
+        }
+    }
+    ph_build_warning(s->b, s->v[PH_SEND_MODE].at, "W14", "Mode",
+                     "report: %.*s is enforced; recorded, and not enforced, is: %s",
+                     PH_STR_ARG(s->v[PH_SEND_REPORT_FLOOR].text),
+                     names.len > 0 ? ph_buf_cstr(&names) : "nothing");
+    ph_buf_deinit(&names);
+}
+
 static void check_tls_rules(struct send *s)
 {
     struct ph_builder *b = s->b;
@@ -265,10 +298,7 @@ static void check_tls_rules(struct send *s)
                          "host names that DNS gives without DNSSEC prove nothing");
     }
     if (v[PH_SEND_MODE].number == 1) {
-        ph_build_warning(b, v[PH_SEND_MODE].at, "W14", "Mode",
-                         "report: only %.*s is enforced, the rest of this connector's TLS settings "
-                         "is not",
-                         PH_STR_ARG(v[PH_SEND_REPORT_FLOOR].text));
+        warn_report(s);
     }
 }
 

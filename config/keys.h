@@ -82,6 +82,7 @@ enum ph_block_kind {
     X(REVOCATION_CRLS, "RevocationCrls", LIST, "", 0, 0, NULL, IN_FORCE)                           \
     X(TLS_CERTIFICATE, "TlsCertificate", TEXT, "", 0, 0, NULL, IN_FORCE)                           \
     X(TLS_KEY, "TlsKey", TEXT, "", 0, 0, NULL, IN_FORCE)                                           \
+    X(TLS_CERTIFICATE_NAME, "TlsCertificateName", TEXT, "", 0, 0, NULL, IN_FORCE)                  \
     X(AUTH_FILE, "AuthFile", TEXT, "", 0, 0, NULL, IN_FORCE)                                       \
     X(FQDN, "Fqdn", TEXT, "", 0, 0, NULL, IN_FORCE)                                                \
     X(BANNER, "Banner", TEXT, "", 0, 0, NULL, IN_FORCE)                                            \

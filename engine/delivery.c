@@ -436,6 +436,19 @@ static void failed(struct ph_worker *worker, struct ph_dispatch *dispatch, uint3
     conclude_recipient(worker, dispatch, which);
 }
 
+// The room may come soon, or never: a log given up takes nothing more. The next hop, which is asked
+// again each time, isn't bothered more often than by any message that it puts off.
+static uint64_t no_room_delay(struct ph_worker *worker, uint16_t attempts)
+{
+    uint64_t longest_ms = worker->config->retry.message_ms;
+    uint64_t delay_ms = PH_DELIVERY_NO_ROOM_MS;
+
+    for (uint16_t i = 0; i < attempts && delay_ms < longest_ms; i++) {
+        delay_ms *= 2;
+    }
+    return delay_ms < longest_ms || longest_ms < PH_DELIVERY_NO_ROOM_MS ? delay_ms : longest_ms;
+}
+
 // Some of a dispatch's recipients fail, each with its reason: one notification for all, stored
 // before their outcomes are. Where the spool has no room for it they wait instead.
 static void fail_recipients(struct ph_worker *worker, struct ph_dispatch *dispatch,
@@ -449,7 +462,8 @@ static void fail_recipients(struct ph_worker *worker, struct ph_dispatch *dispat
         if (stored) {
             failed(worker, dispatch, items[i].which, &items[i].reason);
         } else {
-            defer(worker, dispatch, items[i].which, &items[i].reason, PH_DELIVERY_NO_ROOM_MS);
+            defer(worker, dispatch, items[i].which, &items[i].reason,
+                  no_room_delay(worker, recipient_of(worker, dispatch, items[i].which)->attempts));
         }
     }
 }

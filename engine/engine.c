@@ -206,6 +206,11 @@ void ph_engine_report_trial(struct ph_engine *engine, const struct ph_trial *tri
     engine->options.tried(engine->options.owner, trial);
 }
 
+uint64_t ph_engine_connections_max(const struct ph_engine *engine)
+{
+    return engine->options.connections_max > 0 ? engine->options.connections_max : UINT64_MAX;
+}
+
 bool ph_engine_caches_off(const struct ph_engine *engine)
 {
     return engine->options.caches_off;

@@ -37,8 +37,9 @@ struct ph_engine_options {
     // For `test`: every address of every host is tried, each session ends before MAIL, and this is
     // told what came of it. May be NULL.
     void (*tried)(void *owner, const struct ph_trial *trial);
-    bool caches_off;        // chain verdicts and tickets: for the differential tests
-    uint64_t segment_bytes; // of the spool's segments; 0: the default. Small in the simulator
+    uint64_t connections_max; // to next hops, whatever MaxOutboundConnections says; 0: no bound
+    bool caches_off;          // chain verdicts and tickets: for the differential tests
+    uint64_t segment_bytes;   // of the spool's segments; 0: the default. Small in the simulator
 };
 
 // Locks the spool directory. 0, or a negative errno with a sentence in `error`.
@@ -62,6 +63,7 @@ void ph_engine_destroy(struct ph_engine *engine); // all workers closed; NULL ac
 
 // For workers.
 uint16_t ph_engine_log_count(const struct ph_engine *engine);
+uint64_t ph_engine_connections_max(const struct ph_engine *engine);
 bool ph_engine_caches_off(const struct ph_engine *engine);
 bool ph_engine_only_tries(const struct ph_engine *engine);
 void ph_engine_report_trial(struct ph_engine *engine, const struct ph_trial *trial);

@@ -192,12 +192,13 @@ struct ph_worker *ph_worker_at(struct ph_worker *worker, uint16_t index)
 
 bool ph_worker_connections_spent(const struct ph_worker *worker)
 {
+    uint64_t most = ph_engine_connections_max(worker->engine);
     uint64_t open = 0;
 
     for (uint16_t i = 0; i < ph_engine_worker_count(worker->engine); i++) {
         open += PH_COUNTER_READ(ph_engine_worker(worker->engine, i), connections_out);
     }
-    return open >= worker->config->max_outbound_connections;
+    return open >= worker->config->max_outbound_connections || open >= most;
 }
 
 struct ph_spool *ph_worker_spool_of(struct ph_worker *worker, uint64_t message_id)

@@ -124,3 +124,50 @@ Test(build_identity, the_choice_has_its_time)
     ph_buf_deinit(&errors);
     ph_certs_destroy(ca);
 }
+
+// A receive connector's is found the same way.
+Test(build_identity, of_a_receive_connector)
+{
+    static const struct {
+        const char *settings;
+        int64_t end_days; // of the one that must be taken; 0: an error
+    } rows[] = {
+        {"TlsCertificateName = \"<I>CN=ca<S>CN=a.test\"", 301},
+        {"TlsCertificateName = \"/certs/1.pem\"", 300},
+        {"TlsCertificateName = \"<I>CN=ca<S>CN=b.test\"", 0},
+        {"TlsCertificateName = \"/certs/1.pem\" TlsKey = \"/certs/1.pem\"", 0},
+        {"TlsCertificateName = \"/certs/nothing.pem\"", 0},
+    };
+    struct ph_cert *ca = ph_certs_root("ca");
+    struct files files;
+
+    files_init(&files, NOW_S);
+    add(&files, ca, "/certs/1.pem", "a.test", -30, 300);
+    add(&files, ca, "/certs/2.pem", "a.test", -2, 301);
+    for (size_t i = 0; i < PH_ARRAY_LEN(rows); i++) {
+        struct ph_buf errors = {0};
+        struct ph_buf warnings = {0};
+        struct ph_config *config;
+        char text[512];
+
+        snprintf(text, sizeof(text),
+                 "CertificateDir = \"/certs\"\nReceiveConnector \"r\" { RequireTLS = true %s }\n",
+                 rows[i].settings);
+        config =
+            ph_config_parse_text("/t.conf", ph_str_from(text), &files.calls, &errors, &warnings);
+        cr_assert_eq(config != NULL, rows[i].end_days != 0, "%s: %s", rows[i].settings,
+                     ph_buf_cstr(&errors));
+        if (config != NULL) {
+            cr_expect_eq(ph_tls_server_not_after_s(config->receive_connectors[0].tls),
+                         NOW_S + rows[i].end_days * DAYS_S, "%s", rows[i].settings);
+        } else {
+            cr_expect(ph_str_find(ph_buf_str(&errors), PH_STR("C20 TlsCertificateName")) >= 0, "%s",
+                      ph_buf_cstr(&errors));
+        }
+        ph_config_release(config);
+        ph_buf_deinit(&errors);
+        ph_buf_deinit(&warnings);
+    }
+    files_deinit(&files);
+    ph_certs_destroy(ca);
+}

@@ -269,6 +269,13 @@ static const struct {
     {"W13",
      SEND("RevocationFetch = false\n RequireTLS = true TlsAuthLevel = CertificateValidation"),
      ": W13 ", SEND("RequireTLS = true RevocationFetch = false")},
+    {"W14", SEND("RequireTLS = true TlsAuthLevel = CertificateValidation\n Mode = report"),
+     "4: W14 Mode: report: Opportunistic is enforced; recorded, and not enforced, is: "
+     "RequireTLS = true, TlsAuthLevel = CertificateValidation",
+     SEND("RequireTLS = true Mode = enforce")},
+    {"W14", SEND("RequireTLS = true\n Mode = report ReportFloor = RequireTLS"),
+     "4: W14 Mode: report: RequireTLS is enforced; recorded, and not enforced, is: nothing",
+     SEND("RequireTLS = true Mode = enforce")},
     {"W14", SEND("RequireTLS = true\n Mode = report"), "4: W14 Mode",
      SEND("RequireTLS = true Mode = enforce")},
     {"W15", RECEIVE("AuthMechanism = {Tls, BasicAuth}"), "2: W15 AuthMechanism",
