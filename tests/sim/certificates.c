@@ -22,7 +22,7 @@ void sim_host_name(unsigned site, unsigned host, char out[64])
     }
 }
 
-static SSL_CTX *make_context(struct ph_str pem)
+SSL_CTX *sim_certificates_make_context(struct ph_str pem)
 {
     SSL_CTX *context = SSL_CTX_new(TLS_server_method());
     BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
@@ -61,7 +61,8 @@ void sim_certificates_create(void)
                 struct ph_buf pem = {0};
 
                 ph_pki_append_leaf(pki, (enum ph_pki_kind)kind, name, &pem);
-                certificates.contexts[site][host][kind] = make_context(ph_buf_str(&pem));
+                certificates.contexts[site][host][kind] =
+                    sim_certificates_make_context(ph_buf_str(&pem));
                 ph_buf_deinit(&pem);
             }
         }

@@ -6,7 +6,9 @@
 #include "base/log.h"
 #include "tests/sim/peer.h"
 #include "tests/sim/pool.h"
+#include "tests/sim/scene.h"
 #include "tests/sim/sweep.h"
+#include "tests/sim/table.h"
 #include "tls/boringssl.h"
 
 #include <openssl/rand.h>
@@ -23,6 +25,7 @@ struct plan {
     bool nth;     // each disk operation of the seed's history fails in turn
     bool shrink;  // options are dropped as long as it goes on failing
     bool crashes; // the process ends before each event in turn
+    bool table;   // the rows of the truth table
     uint64_t every;
 };
 
@@ -58,7 +61,8 @@ static int usage(void)
            "       [--fail-at N [--for-good]] [--trace]\n"
            "       [--crash-at EVENT [--crash-again EVENT] [--as END]]\n"
            "   or: posthaste-sim --nth SEED [--for-good] | --shrink SEED …\n"
-           "                   | --crashes SEED [--every N]\n");
+           "                   | --crashes SEED [--every N]\n"
+           "                   | --table [--rows N,N…] [SEED | --from SEED --count N] …\n");
     sim_options_help();
     return 2;
 }
@@ -90,6 +94,12 @@ static bool read_arguments(int argc, char **argv, struct plan *plan)
             plan->shrink = true;
         } else if (strcmp(argv[i], "--crashes") == 0) {
             plan->crashes = true;
+        } else if (strcmp(argv[i], "--table") == 0) {
+            plan->table = true;
+            plan->options.scene = &sim_table;
+        } else if (strcmp(argv[i], "--rows") == 0 && value != NULL) {
+            plan->options.rows = value;
+            i++;
         } else if (strcmp(argv[i], "--every") == 0 && read_number(value, &plan->every) &&
                    plan->every > 0) {
             i++;
@@ -137,7 +147,7 @@ static bool read_arguments(int argc, char **argv, struct plan *plan)
             return false;
         }
     }
-    return plan->one || plan->count > 0;
+    return plan->one || plan->count > 0 || plan->table;
 }
 
 int main(int argc, char **argv)
@@ -157,12 +167,17 @@ int main(int argc, char **argv)
     ph_log_set_sink(ignore_log, NULL);
     RAND_reset_for_fuzzing();
     sim_certificates_create();
+    if (plan.table) {
+        sim_table_create(plan.options.rows);
+    }
     if (plan.nth) {
         sim_sweep_nth(&plan.options, plan.from, plan.jobs, &sum);
     } else if (plan.shrink) {
         sim_sweep_shrink(&plan.options, plan.from, &sum);
     } else if (plan.crashes) {
         sim_sweep_crashes(&plan.options, plan.from, plan.every, plan.jobs, &sum);
+    } else if (plan.table) {
+        sim_table_run(&plan.options, plan.from, plan.count, plan.jobs, plan.quiet, &sum);
     } else {
         run_all(&plan, &sum);
     }

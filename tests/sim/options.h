@@ -50,6 +50,15 @@
 
 struct sim_scene;
 
+// Which of the table's histories it is.
+enum sim_table_part {
+    SIM_TABLE_NONE,
+    SIM_TABLE_PLAIN,    // no faults: every word of a row counts
+    SIM_TABLE_UNCACHED, // the same with TlsCaches = off
+    SIM_TABLE_LIVES,    // the rows that take days
+    SIM_TABLE_FAULTS,
+};
+
 enum sim_option {
 #define SIM_OPTION_ENUM(name, percent, text) SIM_##name,
     SIM_OPTIONS(SIM_OPTION_ENUM)
@@ -83,6 +92,9 @@ enum sim_end {
 struct sim_options {
     uint64_t seed;
     const struct sim_scene *scene; // NULL: sim_history
+    enum sim_table_part table;
+    const char *rows;   // of the table these alone: "59,105"; NULL: all
+    unsigned hours_max; // until faults are over; 0: as always
     bool on[SIM_OPTION_COUNT];
     bool forced[SIM_OPTION_COUNT];  // on whatever the seed says
     bool dropped[SIM_OPTION_COUNT]; // off whatever the seed says

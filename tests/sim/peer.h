@@ -3,6 +3,9 @@
 
 #include "base/endpoint.h"
 #include "tests/sim/ledger.h"
+#include "tls/boringssl.h"
+
+#include <openssl/ssl.h>
 
 #define SIM_HOSTS 2 // of a site
 
@@ -14,6 +17,8 @@ struct sim_peers;
 void sim_certificates_create(void);
 struct ph_str sim_certificates_root(void); // PEM
 struct ph_str sim_certificates_crl(void);
+// Of a server with this chain and key.
+SSL_CTX *sim_certificates_make_context(struct ph_str pem);
 
 struct sim_peers *sim_peers_create(struct sim *sim);
 bool sim_peers_listen(struct sim_peers *peers, const struct ph_endpoint *at);

@@ -137,6 +137,10 @@ void sim_options_print_arguments(const struct sim_options *options)
     for (unsigned i = 0; i < SIM_OPTION_COUNT; i++) {
         all &= options->dropped[i] || options->forced[i];
     }
+    if (options->table != SIM_TABLE_NONE) {
+        printf(" --table%s%s", options->rows != NULL ? " --rows " : "",
+               options->rows != NULL ? options->rows : "");
+    }
     if (all) {
         printf(" --without all");
     }

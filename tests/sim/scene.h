@@ -23,12 +23,15 @@ struct sim_scene {
     bool (*listens)(struct sim *sim, const struct ph_endpoint *at);
     void (*accept)(struct sim *sim, struct sim_conn *conn, const struct ph_endpoint *at);
     void (*log)(struct sim *sim, struct ph_str lines); // of the delivery log
-    bool (*enough)(struct sim *sim);                   // clients want no more
-    bool (*drained)(struct sim *sim);                  // faults are over: is all at its end?
-    void (*stalled)(struct sim *sim);                  // it should be by now: says what isn't
-    void (*check)(struct sim *sim);                    // when it is
+    // Is it a problem that the scene makes for the engine? NULL: it makes none.
+    bool (*expects)(struct sim *sim, struct ph_str problem);
+    bool (*enough)(struct sim *sim);  // clients want no more
+    bool (*drained)(struct sim *sim); // faults are over: is all at its end?
+    void (*stalled)(struct sim *sim); // it should be by now: says what isn't
+    void (*check)(struct sim *sim);   // when it is
     // After an orderly end and a start: is it this that is owed?
     bool (*owed)(struct sim *sim, uint64_t recipients);
 };
 
 extern const struct sim_scene sim_history;
+extern const struct sim_scene sim_table;

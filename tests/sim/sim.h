@@ -43,6 +43,9 @@ struct sim_report {
     uint64_t lived_ms;                   // of its own time
     uint64_t events;                     // in all
     uint64_t start_events;               // of the start behind the first end
+    uint64_t connections;                // of the table: to its rows' hosts,
+    uint64_t attacked;                   // of these those that somebody meddled with,
+    uint64_t recipients;                 // and what was written to
     unsigned ends;                       // of the process, out of order
     unsigned ends_in_start;              // of these
     uint64_t disks[SIM_REPORT_ENDS_MAX]; // what each end left, as a sum
@@ -115,6 +118,8 @@ void sim_trace(struct sim *sim, const char *what, uint64_t a, uint64_t b, uint64
 void sim_trace_text(struct sim *sim, const char *what, struct ph_str text);
 // Recipients that wait or are under way.
 uint64_t sim_queued(struct sim *sim);
+// The configuration of now comes into force.
+void sim_reload(struct sim *sim);
 // With the option on, and faults not over yet.
 bool sim_fault(struct sim *sim, enum sim_option option, unsigned permille);
 
