@@ -77,7 +77,7 @@ static void take_set(struct ph_worker *worker, struct ph_mail_call *mail)
 void ph_revocation_publish(struct ph_revocation_keeper *keeper)
 {
     struct ph_engine *engine = keeper->worker->engine;
-    struct ph_crl **list = ph_alloc((HASH_COUNT(keeper->sources) + 1) * sizeof(struct ph_crl *));
+    struct ph_crl **list = NULL;
     struct revocation_source *source;
     struct revocation_source *next;
     struct ph_crls *crls;
@@ -85,8 +85,12 @@ void ph_revocation_publish(struct ph_revocation_keeper *keeper)
 
     HASH_ITER(hh, keeper->sources, source, next)
     {
-        if (source->crl != NULL && !source->obsolete) {
-            list[count++] = source->crl;
+        size_t more = source->obsolete ? 0 : ph_crls_count(source->lists);
+
+        list = reallocarray(list, count + more + 1, sizeof(struct ph_crl *));
+        PH_CHECK(list != NULL);
+        for (size_t i = 0; i < more; i++) {
+            list[count++] = ph_crls_at(source->lists, i);
         }
     }
     crls = ph_crls_create(list, count);
@@ -152,7 +156,7 @@ static struct revocation_source *find_or_add(struct ph_revocation_keeper *keeper
 void ph_revocation_forget(struct revocation_source *source)
 {
     struct ph_revocation_keeper *keeper = source->keeper;
-    bool had = source->crl != NULL && !source->obsolete;
+    bool had = source->lists != NULL && !source->obsolete;
 
     HASH_DEL(keeper->sources, source);
     ph_revocation_source_destroy(source);

@@ -9,7 +9,7 @@
 #include "base/wheel.h"
 #include "engine/revocation.h"
 #include "engine/worker.h"
-#include "tls/crl.h"
+#include "tls/crls.h"
 
 #define PH_REVOCATION_SOURCES_MAX 4096             // URLs and files; ours
 #define PH_REVOCATION_BYTES_MAX ((size_t)32 << 20) // of one list; ours
@@ -60,7 +60,7 @@ struct revocation_source {
     bool obsolete; // goes when it is idle
     enum revocation_step step;
     bool from_disk;        // what is being parsed is the copy
-    struct ph_crl *crl;    // in force; NULL: none
+    struct ph_crls *lists; // in force: of a URL one, of a file all that are in it; NULL: none
     struct ph_timer timer; // when it is looked at again
     unsigned failures;     // in a row
     uint64_t used_ms;      // schedule: when somebody asked, or a verdict was made with it
@@ -74,7 +74,7 @@ struct revocation_source {
     struct ph_file *file;
     struct ph_buf data; // as read, fetched, or to be written
     // What parsing brought.
-    struct ph_crl *parsed;
+    struct ph_crls *parsed;
     struct ph_buf problem;
 };
 

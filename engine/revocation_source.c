@@ -67,7 +67,7 @@ void ph_revocation_source_destroy(struct revocation_source *source)
 {
     PH_CHECK(source->step == REVOCATION_IDLE && STAILQ_EMPTY(&source->links));
     ph_wheel_cancel(&source->keeper->worker->wheel, &source->timer);
-    ph_crl_release(source->crl);
+    ph_crls_release(source->lists);
     ph_buf_deinit(&source->issuers);
     ph_buf_deinit(&source->data);
     ph_buf_deinit(&source->problem);
@@ -83,7 +83,8 @@ void ph_revocation_source_destroy(struct revocation_source *source)
 static uint64_t refresh_ms(const struct revocation_source *source)
 {
     uint64_t refresh = source->keeper->worker->config->revocation_refresh_ms;
-    int64_t left_s = source->crl != NULL ? source->crl->next_update_s - wall_s(source) : 0;
+    const struct ph_crl *crl = ph_crls_at(source->lists, 0);
+    int64_t left_s = crl != NULL ? crl->next_update_s - wall_s(source) : 0;
 
     if (source->is_file) {
         return refresh < PH_REVOCATION_FILE_MS ? refresh : PH_REVOCATION_FILE_MS;
@@ -120,7 +121,8 @@ static void wait_for_next(struct revocation_source *source)
 
 bool ph_revocation_source_settled(const struct revocation_source *source)
 {
-    bool fresh = source->crl != NULL && wall_s(source) < source->crl->next_update_s;
+    const struct ph_crl *crl = ph_crls_at(source->lists, 0);
+    bool fresh = crl != NULL && wall_s(source) < crl->next_update_s;
 
     return source->step == REVOCATION_IDLE && (fresh || source->failures > 0);
 }
@@ -129,7 +131,9 @@ static void on_timer(struct ph_timer *timer)
 {
     struct revocation_source *source = timer->owner;
 
-    if (source->crl != NULL && ph_crl_take_use(source->crl)) {
+    const struct ph_crl *crl = ph_crls_at(source->lists, 0);
+
+    if (crl != NULL && ph_crl_take_use(crl)) {
         source->used_ms = now_ms(source);
     }
     if (!source->is_file && now_ms(source) - source->used_ms > PH_REVOCATION_IDLE_MS) {
@@ -199,7 +203,7 @@ void ph_revocation_source_refresh(struct revocation_source *source)
     }
     ph_wheel_cancel(&source->keeper->worker->wheel, &source->timer);
     // A URL is read from its copy once, when nothing is known of it yet.
-    if (source->is_file || (source->crl == NULL && source->failures == 0)) {
+    if (source->is_file || (source->lists == NULL && source->failures == 0)) {
         go(source, REVOCATION_OPEN);
         source->from_disk = !source->is_file;
         ph_io_file_open(io_of(source), &source->op, source->is_file ? source->name : source->copy,
@@ -241,7 +245,7 @@ static void on_fetched(struct ph_op *op)
 static void compose_copy(struct revocation_source *source)
 {
     struct ph_buf copy = {0};
-    struct ph_str der = source->parsed->der;
+    struct ph_str der = ph_crls_at(source->parsed, 0)->der;
 
     ph_buf_init(&copy, PH_BUF_BYTES_MAX);
     ph_buf_printf(&copy, PH_REVOCATION_COPY_HEAD "%s\n%016llx\n", source->name,
@@ -271,21 +275,30 @@ static struct ph_str read_copy(const struct revocation_source *source)
     return ph_str_eq(sum, ph_str_from(expected)) ? rest : PH_STR_NONE;
 }
 
+// It must be of an authority of the chain that named it: nobody on the way to a distribution point
+// puts something else in the place of a good list.
+static struct ph_crls *parse_one(struct revocation_source *source, struct ph_str text)
+{
+    struct ph_crl *crl = ph_crl_parse(text, &source->problem);
+    struct ph_crls *crls = NULL;
+
+    if (crl != NULL && !ph_crl_is_signed_by_any(crl, ph_buf_str(&source->issuers))) {
+        ph_buf_printf(&source->problem, "it is not signed by an issuer of the certificate's chain");
+    } else if (crl != NULL) {
+        crls = ph_crls_create(&crl, 1);
+    }
+    ph_crl_release(crl);
+    return crls;
+}
+
 static void parse(struct ph_work_op *work)
 {
     struct revocation_source *source = PH_CONTAINER_OF(work, struct revocation_source, work);
     struct ph_str text = source->from_disk ? read_copy(source) : ph_buf_str(&source->data);
 
     ph_buf_clear(&source->problem);
-    source->parsed = ph_crl_parse(text, &source->problem);
-    // It must be of an authority of the chain that named it: nobody on the way to a distribution
-    // point puts something else in the place of a good list.
-    if (source->parsed != NULL && !source->is_file &&
-        !ph_crl_is_signed_by_any(source->parsed, ph_buf_str(&source->issuers))) {
-        ph_buf_printf(&source->problem, "it is not signed by an issuer of the certificate's chain");
-        ph_crl_release(source->parsed);
-        source->parsed = NULL;
-    }
+    source->parsed =
+        source->is_file ? ph_crls_parse(text, &source->problem) : parse_one(source, text);
     if (source->parsed != NULL && !source->is_file && !source->from_disk) {
         compose_copy(source);
     }
@@ -293,26 +306,23 @@ static void parse(struct ph_work_op *work)
 
 // --- what comes of it ---
 
-static bool is_same(const struct ph_crl *a, const struct ph_crl *b)
-{
-    return a != NULL && ph_str_eq(a->der, b->der);
-}
-
 // Takes the list that was parsed; false: it changes nothing.
 static bool adopt(struct revocation_source *source)
 {
-    struct ph_crl *parsed = source->parsed;
+    struct ph_crls *parsed = source->parsed;
+    bool older;
 
     source->parsed = NULL;
+    older = source->lists != NULL && !source->is_file &&
+            ph_crls_at(parsed, 0)->this_update_s < ph_crls_at(source->lists, 0)->this_update_s;
     // An old list, from a mirror that lags or from somebody who replays it, takes no newer one's
     // place. A local file is the administrator's word.
-    if (is_same(source->crl, parsed) || (source->crl != NULL && !source->is_file &&
-                                         parsed->this_update_s < source->crl->this_update_s)) {
-        ph_crl_release(parsed);
+    if (older || ph_crls_eq(source->lists, parsed)) {
+        ph_crls_release(parsed);
         return false;
     }
-    ph_crl_release(source->crl);
-    source->crl = parsed;
+    ph_crls_release(source->lists);
+    source->lists = parsed;
     ph_revocation_publish(source->keeper);
     return true;
 }
@@ -331,7 +341,7 @@ static void on_parsed(struct ph_op *op)
         return;
     }
     changed = adopt(source);
-    if (source->from_disk && wall_s(source) >= source->crl->next_update_s) {
+    if (source->from_disk && wall_s(source) >= ph_crls_at(source->lists, 0)->next_update_s) {
         begin_fetch(source);
         return;
     }

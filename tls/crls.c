@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "tls/pem.h"
 
 struct entry {
     uint32_t issuer_hash; // X509_NAME_hash: of the canonical form, so equal names have equal ones
@@ -43,6 +44,57 @@ struct ph_crls *ph_crls_create(struct ph_crl *const *list, size_t count)
     return crls;
 }
 
+static bool take(struct ph_crl ***list, size_t *count, struct ph_str text, struct ph_buf *error)
+{
+    struct ph_crl *crl = ph_crl_parse(text, error);
+
+    if (crl != NULL) {
+        *list = reallocarray(*list, *count + 1, sizeof(struct ph_crl *));
+        PH_CHECK(*list != NULL);
+        (*list)[(*count)++] = crl;
+    }
+    return crl != NULL;
+}
+
+static bool take_blocks(struct ph_crl ***list, size_t *count, struct ph_str text,
+                        struct ph_buf *error)
+{
+    enum ph_pem_result result = PH_PEM_BLOCK;
+    struct ph_pem pem;
+    bool good = true;
+
+    ph_pem_open(&pem, text);
+    while (good && (result = ph_pem_next(&pem)) == PH_PEM_BLOCK) {
+        good = !ph_pem_is_crl(&pem) || take(list, count, ph_buf_str(&pem.der), error);
+    }
+    ph_pem_close(&pem);
+    if (good && (result == PH_PEM_DAMAGED || *count == 0)) {
+        ph_buf_printf(error, result == PH_PEM_DAMAGED ? "a damaged PEM block in it"
+                                                      : "no certificate revocation list in it");
+        good = false;
+    }
+    return good;
+}
+
+struct ph_crls *ph_crls_parse(struct ph_str text, struct ph_buf *error)
+{
+    struct ph_crl **list = NULL;
+    struct ph_crls *crls = NULL;
+    size_t count = 0;
+    bool good = ph_str_find(text, PH_STR("-----BEGIN")) >= 0
+                    ? take_blocks(&list, &count, text, error)
+                    : take(&list, &count, text, error);
+
+    if (good) {
+        crls = ph_crls_create(list, count);
+    }
+    while (count > 0) {
+        ph_crl_release(list[--count]);
+    }
+    free(list);
+    return crls;
+}
+
 struct ph_crls *ph_crls_retain(struct ph_crls *crls)
 {
     atomic_fetch_add(&crls->references, 1);
@@ -63,6 +115,21 @@ void ph_crls_release(struct ph_crls *crls)
 size_t ph_crls_count(const struct ph_crls *crls)
 {
     return crls != NULL ? crls->count : 0;
+}
+
+struct ph_crl *ph_crls_at(const struct ph_crls *crls, size_t index)
+{
+    return index < ph_crls_count(crls) ? crls->entries[index].crl : NULL;
+}
+
+bool ph_crls_eq(const struct ph_crls *a, const struct ph_crls *b)
+{
+    bool same = ph_crls_count(a) == ph_crls_count(b);
+
+    for (size_t i = 0; same && i < ph_crls_count(a); i++) {
+        same = ph_str_eq(a->entries[i].crl->der, b->entries[i].crl->der);
+    }
+    return same;
 }
 
 // The first with this hash, or the end.

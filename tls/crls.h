@@ -11,9 +11,15 @@ struct ph_crls; // reference-counted atomically
 
 // Takes references to each of `crls`.
 struct ph_crls *ph_crls_create(struct ph_crl *const *crls, size_t count);
+// The lists of a text: of PEM all, of DER the one. NULL, with a sentence: there is none, or one
+// that can't be read.
+struct ph_crls *ph_crls_parse(struct ph_str text, struct ph_buf *error);
 struct ph_crls *ph_crls_retain(struct ph_crls *crls);
 void ph_crls_release(struct ph_crls *crls); // NULL accepted
 size_t ph_crls_count(const struct ph_crls *crls);
+struct ph_crl *ph_crls_at(const struct ph_crls *crls, size_t index); // NULL past the last; borrowed
+// Byte for byte the same lists.
+bool ph_crls_eq(const struct ph_crls *a, const struct ph_crls *b);
 
 // One after another, all whose issuer has this name; NULL: no more. `*at` begins as 0. A NULL set
 // has none.

@@ -306,6 +306,52 @@ Test(crls, a_store_without_a_source_asks_none)
     end_world(&w);
 }
 
+// --- a file of several ---
+
+Test(crls, a_text_gives_all_its_lists_or_none)
+{
+    struct ph_cert *root = ph_certs_root("root");
+    struct ph_cert *issuing = ph_certs_intermediate(root, "issuing");
+    struct ph_buf both = {0};
+    struct ph_buf again = {0};
+    struct ph_buf error = {0};
+    struct ph_crls *crls;
+    struct ph_crls *same;
+    struct ph_crls *other;
+    struct ph_crl *der;
+
+    ph_certs_append(root, &both); // what is no list is passed over
+    ph_certs_append_crl(root, &(struct ph_certs_crl_options){0}, &both);
+    ph_certs_append_crl(issuing, &(struct ph_certs_crl_options){0}, &both);
+    crls = ph_crls_parse(ph_buf_str(&both), &error);
+    same = ph_crls_parse(ph_buf_str(&both), &error);
+    cr_assert_not_null(crls, "%s", ph_buf_cstr(&error));
+    cr_expect_eq(ph_crls_count(crls), 2);
+    cr_expect(ph_crls_eq(crls, same));
+    cr_expect_null(ph_crls_at(crls, 2));
+    der = ph_crls_at(crls, 0);
+    other = ph_crls_parse(der->der, &error); // DER
+    cr_expect_eq(ph_crls_count(other), 1);
+    cr_expect(!ph_crls_eq(crls, other));
+    cr_expect(!ph_crls_eq(NULL, other));
+    // A second one that is damaged, or half written, is no reason to go by the first alone.
+    for (size_t cut = 2; cut < 200; cut += 40) {
+        cr_expect_null(ph_crls_parse(ph_str_first(ph_buf_str(&both), both.len - cut), &error));
+    }
+    ph_certs_append(root, &again);
+    cr_expect_null(ph_crls_parse(ph_buf_str(&again), &error), "a certificate is no list");
+    cr_expect_null(ph_crls_parse(PH_STR("no list"), &error));
+    cr_expect_null(ph_crls_parse(PH_STR_NONE, &error));
+    ph_crls_release(crls);
+    ph_crls_release(same);
+    ph_crls_release(other);
+    ph_buf_deinit(&both);
+    ph_buf_deinit(&again);
+    ph_buf_deinit(&error);
+    ph_certs_destroy(issuing);
+    ph_certs_destroy(root);
+}
+
 // --- what sessions and held mail wait for ---
 
 Test(crls, a_verdict_says_whose_lists_it_asked_for)

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Two nodes do Domain Security with each other: mutual TLS, marks, and certificates that are renewed, run
-out and are revoked. A sink behind the second one is the witness of what arrives."""
+out and are revoked, on both sides and without a restart or a reload. A sink behind the second one is the witness of
+what arrives, and the second one's log of what it took; a client of our own asks it what it would take."""
 import datetime
 import pathlib
 import re
@@ -27,7 +28,7 @@ class Node:
         path.mkdir()
         inner = Directory.__new__(Directory)
         inner.path, inner.processes, inner.start = path, directory.processes, directory.start
-        self.daemon = Daemon(inner, f'CertificateDir = "{self.certs}"\n{config}')
+        self.daemon = Daemon(inner, f'CertificateDir = "{self.certs}"\nRevocationRefresh = 1s\n{config}')
 
     def put(self, certificate):
         self.files += 1
@@ -61,12 +62,18 @@ class Test:
         part.write_bytes(text)
         part.rename(self.directory.path / "crl.pem")
 
+    def put_b(self, certificate):
+        """What the second node shows to clients, renewed in place."""
+        part = self.directory.path / "b.part"
+        part.write_bytes(certificate.chain_pem() + certificate.key_pem())
+        part.rename(self.directory.path / "b.pem")
+
     def start(self):
         path = self.directory.path
         (path / "root.pem").write_bytes(self.pki.root.chain_pem())
         self.crl()
         self.a1, self.b1 = self.own("a.test"), self.own("b.test")
-        (path / "b.pem").write_bytes(self.b1.chain_pem() + self.b1.key_pem())
+        self.put_b(self.b1)
         trust = f'TlsTrustAnchors = {{"{path}/root.pem"}} RevocationCrls = {{"{path}/crl.pem"}}'
         self.sink = Host("127.5.0.3", {"starttls": "none"})
         Servers([self.sink], self.out)
@@ -107,17 +114,50 @@ Resolver {{ Port = {self.port} AllowedDestinations = {{"127.0.0.0/8"}}
         wait_for(lambda: self.a.events(recipient, "deferred", "failed"), 20, f"a deferral of {recipient}")
         return self.a.events(recipient, "deferred", "failed")[-1]
 
+    def at_sink(self, recipient):
+        """Each time the sink got it."""
+        found = []
+        for session in self.sink.sessions:
+            said = session.said("RCPT")
+            which = [i for i, line in enumerate(said) if f"<{recipient}>" in line]
+            found += [session.bodies[i] for i in which if len(session.bodies) > i]
+        return found
+
     def arrived(self, recipient):
         """The header that the sink got."""
-        def found():
-            for session in self.sink.sessions:
-                said = session.said("RCPT")
-                which = [i for i, line in enumerate(said) if f"<{recipient}>" in line]
-                if which and len(session.bodies) > which[0]:
-                    return session.bodies[which[0]]
-            return None
-        wait_for(found, 20, f"{recipient} at the sink")
-        return found().split(b"\r\n\r\n")[0].decode()
+        wait_for(lambda: self.at_sink(recipient), 20, f"{recipient} at the sink")
+        return self.at_sink(recipient)[0].split(b"\r\n\r\n")[0].decode()
+
+    def taken(self):
+        """How many messages of the first node's the second one took."""
+        return len([e for e in self.b.daemon.events() if e["event"] == "accepted" and e["sender"] == "s@a.test"])
+
+    def refused(self, what, reason, recipient=None):
+        """Mail of the first node's waits, and neither the second node nor the sink saw any of it."""
+        taken = self.taken()
+        recipient = recipient or self.mail()
+        event = self.deferred(recipient)
+        self.expect(f"{what}: {event['reason']}; nothing of it was taken", event["reason"] == reason and
+                    self.taken() == taken and not self.at_sink(recipient))
+        return recipient, event
+
+    def takes(self, certificate):
+        """Would the second node take mail of the first one's domain from who shows this? By a client of our own."""
+        import ssl
+        path = self.directory.path / "probe.pem"
+        path.write_bytes(certificate.chain_pem() + certificate.key_pem())
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.load_cert_chain(path)
+        code, _ = self.direct("probe@a.test", context=context, recipient="probe@b.test")
+        return code == 250
+
+    def shown(self, certificate):
+        """Mail goes until the first node's log says that the second one showed this certificate."""
+        from cryptography.hazmat.primitives import hashes
+        wanted = certificate.x509.fingerprint(hashes.SHA256()).hex()
+        wait_for(lambda: self.delivered(self.mail())["cert"]["sha256"] == wanted, 20, "the renewed certificate")
+        return True
 
     def direct(self, sender, headers="", context=None, recipient="x@b.test"):
         """By a client of our own to the second node: the code and text that MAIL, RCPT or DATA got."""
@@ -148,6 +188,7 @@ Resolver {{ Port = {self.port} AllowedDestinations = {{"127.0.0.0/8"}}
         self.renewal()
         self.revocation()
         self.expiry()
+        self.ledgers()
         for node in (self.a, self.b):
             self.expect(f"node {node.name} stops cleanly", node.daemon.stop() == 0)
         return self.bad
@@ -183,54 +224,77 @@ Resolver {{ Port = {self.port} AllowedDestinations = {{"127.0.0.0/8"}}
         del host, port
 
     def renewal(self):
-        a2 = self.own("a.test", begin=NOW - DAY / 24)
-        self.a.put(a2)
-        time.sleep(2.5)  # the daemon looks once a second
-        self.crl(self.a1)  # so only the renewed one passes
-        self.b.daemon.process.send_signal(1)
-        time.sleep(0.5)
+        self.expect("the first certificate is taken", self.takes(self.a1))
+        self.a2 = self.own("a.test", begin=NOW - DAY / 24)
+        self.a.put(self.a2)
+        self.crl(self.a1) # so only the renewed one passes
+        wait_for(lambda: not self.takes(self.a1), 20, "the list at the second node")
+        wait_for(lambda: self.a.daemon.metrics()["posthaste_config_generation"] > 1, 20, "the certificate's renewal")
         event = self.delivered(self.mail())
         self.expect("renewed: the new certificate is shown, the old one is revoked", event["verified_by"] == "mutual")
-        self.a2 = a2
+        self.b2 = self.own("b.test", begin=NOW - DAY / 24)
+        self.put_b(self.b2)
+        self.expect("the receiver's is renewed in place", self.shown(self.b2))
 
     def revocation(self):
         self.crl(self.a1, self.a2)
-        self.b.daemon.process.send_signal(1)
-        time.sleep(0.5)
-        recipient = self.mail()
-        event = self.deferred(recipient)
-        self.expect(f"revoked: {event['reply']} {event['status']} {event['text'][:90]}",
+        wait_for(lambda: not self.takes(self.a2), 20, "the list at the second node")
+        recipient, event = self.refused("revoked", "mail-rejected")
+        self.expect(f"and told why: {event['reply']} {event['status']} {event['text'][:90]}",
                     event["reply"] == 454 and event["status"] == "4.7.5" and "revoked" in event["text"])
-        a3 = self.own("a.test", begin=NOW - DAY / 48)
-        self.a.put(a3)
+        self.a.put(self.own("a.test", begin=NOW - DAY / 48))
         self.expect("and delivered as soon as a third one is there", bool(self.delivered(recipient)))
-        # The other way round: the receiver's certificate is revoked.
-        self.crl(self.a1, self.a2, self.b1)
-        self.a.daemon.process.send_signal(1)
-        time.sleep(0.5)
-        event = self.deferred(self.mail())
-        self.expect(f"the receiver's is revoked: {event['reason']}", event["reason"] == "cert-revoked")
-        b2 = self.own("b.test", begin=NOW - DAY / 24)
-        part = self.directory.path / "b.part"
-        part.write_bytes(b2.chain_pem() + b2.key_pem())
-        part.rename(self.directory.path / "b.pem")
-        self.expect("and renewed in place", bool(self.delivered(f"u{self.count}@b.test")))
+        # The other way round: the receiver's certificate is revoked, while mail goes.
+        self.crl(self.a1, self.a2, self.b2)
+
+        def held():
+            recipient = self.mail()
+            wait_for(lambda: self.a.events(recipient, "delivered", "deferred"), 20, "an outcome")
+            return not self.a.events(recipient, "delivered")
+        wait_for(held, 20, "the list at the first node")
+        recipient = f"u{self.count}@b.test"
+        self.refused("the receiver's is revoked", "cert-revoked", recipient)
+        self.b3 = self.own("b.test", begin=NOW - DAY / 24)
+        self.put_b(self.b3)
+        self.expect("and renewed in place", bool(self.delivered(recipient)) and self.shown(self.b3))
+
+    def ends(self, seconds):
+        return datetime.datetime.utcnow().replace(microsecond=0) + datetime.timedelta(seconds=seconds)
+
+    def wait_until(self, moment):
+        wait_for(lambda: datetime.datetime.utcnow() > moment, 15)
+        time.sleep(1.2) # an idle session of before may go on for its second
 
     def expiry(self):
         for file in self.a.certs.glob("*.pem"):
             file.unlink()
-        ends = datetime.datetime.utcnow().replace(microsecond=0) + datetime.timedelta(seconds=5)
+        ends, later = self.ends(5), self.ends(10)
+        last = self.own("b.test", end=later)
+        self.put_b(last)
+        generation = self.a.daemon.metrics()["posthaste_config_generation"]
         self.a.put(self.own("a.test", end=ends))
-        time.sleep(2)
-        self.expect("a certificate in its last seconds", bool(self.delivered(self.mail())))
-        wait_for(lambda: datetime.datetime.utcnow() > ends, 10)
-        time.sleep(1.2)
-        recipient = self.mail()
-        event = self.deferred(recipient)
-        self.expect(f"has expired: {event['reason']}", event["reason"] == "client-cert-expired")
+        wait_for(lambda: self.a.daemon.metrics()["posthaste_config_generation"] > generation, 20, "its last one")
+        self.expect("certificates in their last seconds, on both sides", self.shown(last))
+        self.wait_until(ends)
+        recipient, _ = self.refused("has expired", "client-cert-expired")
         self.a.put(self.own("a.test"))
         self.expect("and was renewed", bool(self.delivered(recipient)))
+        self.wait_until(later)
+        recipient, _ = self.refused("the receiver's has expired", "cert-expired")
+        self.put_b(self.own("b.test"))
+        self.expect("and was renewed in place", bool(self.delivered(recipient)))
 
+    def ledgers(self):
+        """At the end all sides agree: each message once."""
+        mails = [f"u{i}@b.test" for i in range(1, self.count + 1)]
+        for recipient in mails:
+            self.arrived(recipient)
+        wait_for(lambda: all(self.b.events(r, "delivered") for r in mails), 20, "the second node's log")
+        once = all(len(self.a.events(r, "delivered")) == len(self.b.events(r, "delivered")) ==
+                   len(self.at_sink(r)) == 1 for r in mails)
+        self.expect(f"{len(mails)} messages, each once: in the first node's log, the second's, and at the sink", once)
+        mutual = {e["verified_by"] for r in mails for e in self.a.events(r, "delivered")}
+        self.expect(f"each verified by {mutual}", mutual == {"mutual"})
 
 def main():
     with Directory() as directory:
