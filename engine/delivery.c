@@ -60,8 +60,9 @@ static struct ph_dispatch *create(struct ph_queue *queue, uint32_t message, cons
 {
     struct ph_worker *worker = queue->worker;
     const struct ph_message *m = ph_store_message(&worker->store, message);
-    struct ph_dispatch *dispatch = ph_alloc(
-        sizeof(*dispatch) + count * (sizeof(struct ph_client_recipient) + sizeof(uint32_t)));
+    struct ph_dispatch *dispatch =
+        ph_alloc(sizeof(*dispatch) +
+                 count * (sizeof(struct ph_client_recipient) + sizeof(uint32_t) + sizeof(bool)));
 
     dispatch->purpose = purpose;
     dispatch->origin = worker->index;
@@ -88,11 +89,13 @@ static struct ph_dispatch *create(struct ph_queue *queue, uint32_t message, cons
     dispatch->verified_by = "none";
     dispatch->recipient_count = count;
     dispatch->slots = (uint32_t *)(void *)&dispatch->recipients[count];
+    dispatch->doubtful = (bool *)&dispatch->slots[count];
     memcpy(dispatch->slots, slots, count * sizeof(*slots));
     for (uint32_t i = 0; i < count; i++) {
         struct ph_recipient *r = ph_store_recipient(&worker->store, slots[i]);
 
         r->place = PH_PLACE_DISPATCH;
+        dispatch->doubtful[i] = r->in_doubt;
         dispatch->ambiguous |= r->in_doubt;
     }
     queue->dispatch_count++;
@@ -398,7 +401,7 @@ static void delivered(struct ph_worker *worker, struct ph_dispatch *dispatch, ui
     r->attempts++;
     record(worker, dispatch, which, PH_QUEUED_DELIVERED, NULL, 0);
     PH_COUNT(worker, delivered, 1);
-    if (dispatch->ambiguous) {
+    if (dispatch->doubtful[which]) {
         PH_COUNT(worker, ambiguous_resends, 1);
     }
     ph_delivery_log_outcome(worker, dispatch, which, "delivered", NULL, r->attempts, 0);

@@ -218,7 +218,7 @@ void ph_delivery_log_outcome(struct ph_worker *worker, const struct ph_dispatch 
 
         ph_json_text(&out, "next_attempt", ph_date_format_iso(due_ms, date));
     }
-    ph_json_bool(&out, "ambiguous_resend", dispatch->ambiguous);
+    ph_json_bool(&out, "ambiguous_resend", dispatch->doubtful[which]);
     end_line(worker, &out, start);
 }
 

@@ -129,6 +129,7 @@ struct ph_dispatch {
     struct ph_client_transaction transaction;
     uint32_t recipient_count;
     uint32_t *slots; // the origin's recipient indices
+    bool *doubtful;  // [recipient_count]: an earlier attempt may have delivered it
     struct ph_client_recipient recipients[];
 };
 TAILQ_HEAD(ph_dispatch_list, ph_dispatch);

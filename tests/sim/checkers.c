@@ -72,6 +72,10 @@ static void check_delivered(struct sim *sim, struct ph_str line, unsigned id, un
         sim_fail(sim, "delivered a second time without ambiguous_resend: message %u.%u", id,
                  recipient);
     }
+    if (marked && !sim_ledger_doubtful(sim, id, recipient)) {
+        sim_fail(sim, "marked ambiguous_resend, and nothing was in doubt: message %u.%u", id,
+                 recipient);
+    }
     message->recipients[recipient].delivered++;
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sim/network.h"
 #include "tests/sim/sim.h"
 
 void sim_ledger_init(struct sim_ledger *ledger)
@@ -65,6 +66,43 @@ unsigned sim_ledger_accept(struct sim *sim, unsigned id, unsigned recipient)
     }
     sim_trace(sim, "taken", id, recipient, ledger->accept_count);
     return ledger->accept_count;
+}
+
+size_t sim_ledger_whole(struct sim *sim, unsigned id, unsigned recipient,
+                        const struct sim_conn *conn)
+{
+    struct sim_ledger *ledger = &sim->ledger;
+
+    if (ledger->whole_count == ledger->whole_capacity) {
+        ledger->whole_capacity = ledger->whole_capacity == 0 ? 1024 : ledger->whole_capacity * 2;
+        ledger->wholes =
+            reallocarray(ledger->wholes, ledger->whole_capacity, sizeof(*ledger->wholes));
+        PH_CHECK(ledger->wholes != NULL);
+    }
+    ledger->wholes[ledger->whole_count] = (struct sim_whole){
+        .message = id, .recipient = recipient, .conn = conn, .answered_at = UINT64_MAX};
+    return ledger->whole_count++;
+}
+
+void sim_ledger_doubt_all(struct sim *sim)
+{
+    for (unsigned id = 1; id <= sim->ledger.message_count; id++) {
+        sim->ledger.messages[id].in_doubt = true;
+    }
+}
+
+bool sim_ledger_doubtful(const struct sim *sim, unsigned id, unsigned recipient)
+{
+    const struct sim_ledger *ledger = &sim->ledger;
+    bool doubtful = ledger->messages[id].in_doubt;
+
+    for (size_t i = 0; i < ledger->whole_count && !doubtful; i++) {
+        const struct sim_whole *whole = &ledger->wholes[i];
+
+        doubtful = whole->message == id && whole->recipient == recipient &&
+                   sim_conn_read(whole->conn) < whole->answered_at;
+    }
+    return doubtful;
 }
 
 static bool cut_number(struct ph_str *text, unsigned *out)

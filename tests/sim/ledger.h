@@ -40,6 +40,7 @@ struct sim_message {
     bool reported; // the log says so
     char spool_ids[SIM_SPOOL_IDS_MAX][24]; // in the log: its own, and its notifications'
     unsigned spool_id_count;
+    bool in_doubt;                 // since an end of the process
     bool logged_accepted;          // the log says it is ours
     unsigned marked_notifications; // log lines of its notifications with ambiguous_resend
 };
@@ -52,6 +53,15 @@ struct sim_accept {
     bool logged;
 };
 
+// The engine gave a peer the whole of a message: until it has read the answer nobody can know what
+// became of it, and never if it doesn't.
+struct sim_whole {
+    unsigned message;
+    unsigned recipient;
+    const struct sim_conn *conn;
+    uint64_t answered_at; // bytes that the engine must have read of `conn`; UINT64_MAX: no answer
+};
+
 struct sim_ledger {
     struct sim_message *messages; // [SIM_MESSAGES_MAX + 1], from 1
     unsigned message_count;
@@ -59,17 +69,28 @@ struct sim_ledger {
     struct sim_accept *accepts; // from 1
     unsigned accept_count;
     unsigned accept_capacity;
+    struct sim_whole *wholes;
+    size_t whole_count;
+    size_t whole_capacity;
     uint64_t log_lines;
     uint64_t ambiguous_lines;
 };
 
 struct sim;
+struct sim_conn;
 
 void sim_ledger_init(struct sim_ledger *ledger);
 struct sim_message *sim_ledger_begin(struct sim *sim);
 struct sim_message *sim_ledger_message(struct sim *sim, unsigned id); // NULL: there is none
 // Taken by a peer: the accept's number, which it says in its reply.
 unsigned sim_ledger_accept(struct sim *sim, unsigned id, unsigned recipient);
+// Given whole: its place in `wholes`, for the answer.
+size_t sim_ledger_whole(struct sim *sim, unsigned id, unsigned recipient,
+                        const struct sim_conn *conn);
+// Its process ended, or what it had written down was damaged: it can't know what it did with any.
+void sim_ledger_doubt_all(struct sim *sim);
+// May it be that it was delivered, for all that the engine can know?
+bool sim_ledger_doubtful(const struct sim *sim, unsigned id, unsigned recipient);
 // "m12.1@site3.example" → 12, 1. False: it isn't one of ours.
 PH_MUST_CHECK bool sim_address_parse(struct ph_str address, unsigned *out_id,
                                      unsigned *out_recipient);

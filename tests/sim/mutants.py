@@ -46,6 +46,14 @@ MUTANTS = {
     "sent-is-not-attempted": ("smtp/client.c",
         "        outcome = PH_RECIPIENT_IN_DOUBT;",
         "        outcome = PH_RECIPIENT_NOT_ATTEMPTED;"),
+    "doubt-without-cause": ("engine/delivery.c",
+        "    case PH_RECIPIENT_NOT_ATTEMPTED:\n    case PH_RECIPIENT_BROKEN:\n",
+        "    case PH_RECIPIENT_NOT_ATTEMPTED:\n    case PH_RECIPIENT_BROKEN:\n"
+        "        r->in_doubt = 1;\n        PH_COUNT(worker, queued_in_doubt, 1);\n"),
+    "refused-is-doubtful": ("engine/delivery.c",
+        "            return true;\n        }\n        defer(worker, dispatch, which, &reason, interval_ms);",
+        "            return true;\n        }\n        r->in_doubt = 1;\n"
+        "        defer(worker, dispatch, which, &reason, interval_ms);"),
     "content-sum-skipped": ("queue/spool_load.c",
         "    return ph_spool_content_sum(work->spool, work->id, content) == work->body.sum;",
         "    return true || ph_spool_content_sum(work->spool, work->id, content) == work->body.sum;"),

@@ -61,13 +61,27 @@ static void far_ended(struct sim_conn *conn, bool reset)
     }
 }
 
+static void pass_unseen(struct sim_conn *conn, bool to_engine, struct ph_str bytes)
+{
+    if (!to_engine && conn->end.unseen != NULL) {
+        conn->end.unseen(conn->end.owner, bytes);
+    }
+}
+
 static void arrive(struct sim_event *event)
 {
     struct segment *segment = event->owner;
     struct sim_conn *conn = segment->conn;
     struct ph_str bytes = {.data = segment->bytes, .len = segment->len};
 
-    if (conn->silent || (conn->broken && segment->kind != SEGMENT_RESET)) {
+    bool lost = conn->silent || (conn->broken && segment->kind != SEGMENT_RESET);
+
+    if (segment->kind == SEGMENT_UNSEEN || (lost && segment->kind == SEGMENT_DATA)) {
+        pass_unseen(conn, segment->to_engine, bytes);
+        free(segment);
+        return;
+    }
+    if (lost) {
         free(segment);
         return;
     }
@@ -89,6 +103,8 @@ static void arrive(struct sim_event *event)
         far_ended(conn, segment->kind == SEGMENT_RESET);
     } else if (!conn->far_ended && conn->end.received != NULL) {
         conn->end.received(conn->end.owner, bytes);
+    } else {
+        pass_unseen(conn, false, bytes);
     }
     free(segment);
 }
@@ -121,6 +137,19 @@ void sim_conn_break(struct sim_conn *conn)
     schedule(conn, false, SEGMENT_RESET, PH_STR_NONE);
 }
 
+// Behind what is on its way.
+static void lose(struct sim_conn *conn, bool to_engine, struct ph_str bytes)
+{
+    if (bytes.len > 0 && !to_engine && conn->end.unseen != NULL) {
+        schedule(conn, false, SEGMENT_UNSEEN, bytes);
+    }
+}
+
+void sim_conn_lose(struct sim_conn *conn, struct ph_str bytes)
+{
+    lose(conn, false, bytes);
+}
+
 void sim_conn_put(struct sim_conn *conn, bool to_engine, enum segment_kind kind,
                   struct ph_str bytes)
 {
@@ -128,6 +157,7 @@ void sim_conn_put(struct sim_conn *conn, bool to_engine, enum segment_kind kind,
     struct flow *flow = to_engine ? &conn->to_engine : &conn->to_far;
 
     if (conn->broken || flow->finished) {
+        lose(conn, to_engine, bytes);
         return;
     }
     if (kind != SEGMENT_DATA) {
@@ -147,6 +177,7 @@ void sim_conn_put(struct sim_conn *conn, bool to_engine, enum segment_kind kind,
             if (part.len > 0) {
                 schedule(conn, to_engine, SEGMENT_DATA, part);
             }
+            lose(conn, to_engine, ph_str_after(bytes, part.len));
             sim_trace(sim, "break", conn->number, to_engine, conn->reset_at);
             flow->finished = true;
             sim_conn_break(conn);
@@ -154,6 +185,7 @@ void sim_conn_put(struct sim_conn *conn, bool to_engine, enum segment_kind kind,
         }
         if (flow->sent >= conn->silent_at && !sim->calm) {
             conn->silent = true;
+            lose(conn, to_engine, bytes);
             return;
         }
         schedule(conn, to_engine, SEGMENT_DATA, part);
@@ -187,9 +219,17 @@ void sim_conn_accept(struct sim_conn *conn, const struct sim_far_end *end)
     conn->end = *end;
 }
 
-void sim_conn_send(struct sim_conn *conn, struct ph_str bytes)
+uint64_t sim_conn_send(struct sim_conn *conn, struct ph_str bytes)
 {
+    uint64_t whole = conn->to_engine.sent + bytes.len;
+
     sim_conn_put(conn, true, SEGMENT_DATA, bytes);
+    return conn->to_engine.sent == whole ? whole : UINT64_MAX;
+}
+
+uint64_t sim_conn_read(const struct sim_conn *conn)
+{
+    return conn->read;
 }
 
 void sim_conn_finish(struct sim_conn *conn)

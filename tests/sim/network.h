@@ -13,6 +13,9 @@ struct sim_far_end {
     void (*connected)(void *owner); // by a client's connect only
     void (*received)(void *owner, struct ph_str bytes);
     void (*ended)(void *owner, bool reset); // nothing more comes; once
+    // What the engine gave to the connection and never arrives: nobody in this world sees it. May
+    // be NULL; may come behind `ended`.
+    void (*unseen)(void *owner, struct ph_str bytes);
     void *owner;
 };
 
@@ -24,9 +27,12 @@ void sim_network_end_process(struct sim_network *network, bool power);
 // For the far ends. A client connects to the engine; NULL: refused (nobody listens).
 struct sim_conn *sim_conn_open(struct sim_network *network, const struct sim_far_end *end,
                                const struct ph_endpoint *from);
-void sim_conn_send(struct sim_conn *conn, struct ph_str bytes);
-void sim_conn_finish(struct sim_conn *conn); // no more is sent; what comes is still taken
-void sim_conn_reset(struct sim_conn *conn);  // at once, both ways; `ended` isn't called
+// Returns how many bytes the engine must have read, since the beginning, to know all of them;
+// UINT64_MAX: it never will.
+uint64_t sim_conn_send(struct sim_conn *conn, struct ph_str bytes);
+uint64_t sim_conn_read(const struct sim_conn *conn); // so many it has
+void sim_conn_finish(struct sim_conn *conn);         // no more is sent; what comes is still taken
+void sim_conn_reset(struct sim_conn *conn);          // at once, both ways; `ended` isn't called
 unsigned sim_conn_number(const struct sim_conn *conn);
 // By the peers, when the engine connects: whose connection this is.
 void sim_conn_accept(struct sim_conn *conn, const struct sim_far_end *end);

@@ -191,6 +191,8 @@ void sim_socket_arrived(struct sim_socket *s, enum segment_kind kind, struct ph_
     struct sim *sim = s->conn->network->sim;
 
     switch (kind) {
+    case SEGMENT_UNSEEN:
+        break;
     case SEGMENT_DATA:
         ph_buf_append(&s->received, bytes);
         break;
@@ -263,6 +265,7 @@ enum ph_recv_result sim_net_recv_next(struct ph_socket *socket, struct ph_str *o
     s->lent = ph_alloc(len);
     memcpy(s->lent, s->received.data, len);
     ph_buf_consume(&s->received, len);
+    s->conn->read += len;
     *out_slice = (struct ph_str){.data = s->lent, .len = len};
     return PH_RECV_DATA;
 }
@@ -338,6 +341,18 @@ static void send_some(struct sim_socket *s, size_t most)
     }
 }
 
+// The engine gave it away, and can't know whether it went.
+static void lose_rest(struct sim_socket *s)
+{
+    for (; s->slice_at < s->slice_count; s->slice_at++, s->slice_done = 0) {
+        const struct iovec *slice = &s->slices[s->slice_at];
+
+        sim_conn_lose(s->conn,
+                      (struct ph_str){.data = (const char *)slice->iov_base + s->slice_done,
+                                      .len = slice->iov_len - s->slice_done});
+    }
+}
+
 static void on_send(struct sim_event *event)
 {
     struct sim_socket *s = event->owner;
@@ -355,6 +370,7 @@ static void on_send(struct sim_event *event)
     if (s->error != 0) {
         s->send_op = NULL;
         op->world_data[0] = s->sent;
+        lose_rest(s);
         sim_io_complete(io_of(s), op, sim_chance(&sim->random, 500) ? -EPIPE : -s->error);
         return;
     }
@@ -392,6 +408,9 @@ void sim_net_close(struct ph_socket *socket, struct ph_op *op)
     // A send under way may still get some of its bytes out before it is cancelled.
     if (s->send_op != NULL && s->error == 0 && sim_chance(&sim->random, 500)) {
         send_some(s, (size_t)sim_below(&sim->random, s->send_total - s->sent + 1));
+    }
+    if (s->send_op != NULL) {
+        lose_rest(s);
     }
     sim_cancel(&sim->clock, &s->send_event);
     s->send_op = NULL;

@@ -9,6 +9,7 @@
 
 enum segment_kind {
     SEGMENT_DATA,
+    SEGMENT_UNSEEN, // data that doesn't arrive
     SEGMENT_FIN,
     SEGMENT_RESET,
 };
@@ -61,6 +62,7 @@ struct sim_conn {
     LIST_ENTRY(sim_conn) link;
     struct sim_network *network;
     unsigned number;
+    uint64_t read;          // by the engine
     struct ph_endpoint far; // the other end's address
     struct sim_far_end end;
     struct sim_socket *near; // NULL: not accepted yet, closed, or its process is gone
@@ -98,5 +100,6 @@ struct sim_socket *sim_socket_new(struct ph_io *io, struct sim_conn *conn);
 // Puts bytes, an end or a reset on their way.
 void sim_conn_put(struct sim_conn *conn, bool to_engine, enum segment_kind kind,
                   struct ph_str bytes);
-void sim_conn_break(struct sim_conn *conn); // a reset arrives at both ends
+void sim_conn_lose(struct sim_conn *conn, struct ph_str bytes); // sent by the engine, and nowhere
+void sim_conn_break(struct sim_conn *conn);                     // a reset arrives at both ends
 void sim_socket_arrived(struct sim_socket *s, enum segment_kind kind, struct ph_str bytes);

@@ -142,6 +142,7 @@ void sim_peers_accept(struct sim_peers *peers, struct sim_conn *conn, const stru
     struct peer_session *s = ph_alloc(sizeof(*s));
 
     peer_link_init(&s->link, peers->sim, conn, converse);
+    s->link.unseen = peer_unseen;
     s->host = find(peers, at);
     ph_buf_init(&s->content, CONTENT_BYTES_MAX);
     choose_mood(s);
@@ -269,10 +270,22 @@ static void refuse_all(struct peer_session *s)
     }
 }
 
+size_t peer_wholes(struct peer_session *s)
+{
+    size_t first = s->link.sim->ledger.whole_count;
+
+    for (unsigned i = 0; i < s->recipient_count; i++) {
+        (void)sim_ledger_whole(s->link.sim, s->recipients[i].id, s->recipients[i].recipient,
+                               s->link.conn);
+    }
+    return first;
+}
+
 static void message_over(struct peer_session *s)
 {
     struct sim_random *random = &s->link.sim->random;
     bool to_origin = s->host->site == SIM_ORIGIN;
+    size_t whole = peer_wholes(s);
 
     for (unsigned i = 0; i < s->recipient_count; i++) {
         hold_to_policy(s, demand_for(s, s->recipients[i].id, s->recipients[i].recipient),
@@ -288,16 +301,20 @@ static void message_over(struct peer_session *s)
         peer_break(&s->link);
     } else if (chance(s, SIM_temporary, 60)) {
         peer_say(&s->link, "451 4.3.0 later\r\n");
+        peer_answers(&s->link, whole, s->recipient_count);
     } else if (!to_origin && chance(s, SIM_permanent, 25)) {
         refuse_all(s);
         peer_say(&s->link, "554 5.6.0 never\r\n");
+        peer_answers(&s->link, whole, s->recipient_count);
     } else if (chance(s, SIM_shutting_down, 25)) {
         peer_say(&s->link, "421 4.3.2 going down\r\n");
+        peer_answers(&s->link, whole, s->recipient_count);
         peer_hang_up(&s->link);
     } else {
         unsigned first = accept_all(s);
 
         peer_say(&s->link, "250 2.0.0 taken=%u+%u\r\n", first, s->recipient_count);
+        peer_answers(&s->link, whole, s->recipient_count);
     }
     reset_transaction(s);
 }
@@ -318,6 +335,12 @@ static void take_mail(struct peer_session *s, struct ph_str line)
     }
 }
 
+// The whole message may follow, and the engine may never read that this recipient isn't taken.
+static void answers_recipient(struct peer_session *s, unsigned id, unsigned recipient)
+{
+    peer_answers(&s->link, sim_ledger_whole(s->link.sim, id, recipient, s->link.conn), 1);
+}
+
 static void take_rcpt(struct peer_session *s, struct ph_str line)
 {
     ptrdiff_t at = ph_str_find(line, PH_STR("<"));
@@ -328,12 +351,13 @@ static void take_rcpt(struct peer_session *s, struct ph_str line)
                                              : sim_address_parse(address, &id, &recipient) &&
                                                    recipient < SIM_RECIPIENTS_MAX;
 
-    if (!s->mail) {
-        peer_say(&s->link, "503 5.5.1 MAIL first\r\n");
-        return;
-    }
     if (!known || sim_ledger_message(s->link.sim, id) == NULL) {
         sim_fail(s->link.sim, "a recipient that nobody wrote to: %.*s", PH_STR_ARG(line));
+        return;
+    }
+    if (!s->mail) {
+        peer_say(&s->link, "503 5.5.1 MAIL first\r\n");
+        answers_recipient(s, id, recipient);
         return;
     }
     hold_to_policy(s, demand_for(s, id, recipient), "RCPT");
@@ -341,8 +365,10 @@ static void take_rcpt(struct peer_session *s, struct ph_str line)
         (address.data[0] == 'r' || chance(s, SIM_permanent, 15))) {
         sim_ledger_message(s->link.sim, id)->recipients[recipient].refused = true;
         peer_say(&s->link, "550 5.1.1 nobody of that name\r\n");
+        answers_recipient(s, id, recipient);
     } else if (chance(s, SIM_temporary, 40)) {
         peer_say(&s->link, "450 4.2.1 busy\r\n");
+        answers_recipient(s, id, recipient);
     } else {
         PH_CHECK(s->recipient_count < SIM_TRANSACTION_RECIPIENTS_MAX);
         s->recipients[s->recipient_count].id = id;

@@ -19,31 +19,38 @@ static void tell_time(const SSL *ssl, struct timeval *out)
 
 // --- out ---
 
-static void pass_on(struct peer_link *link)
+static uint64_t pass_on(struct peer_link *link)
 {
     const uint8_t *bytes;
     size_t len;
+    uint64_t read_by = UINT64_MAX;
 
     if (link->ssl != NULL && BIO_mem_contents(link->to_engine, &bytes, &len) && len > 0) {
-        sim_conn_send(link->conn, (struct ph_str){.data = (const char *)bytes, .len = len});
+        read_by =
+            sim_conn_send(link->conn, (struct ph_str){.data = (const char *)bytes, .len = len});
         BIO_reset(link->to_engine);
     }
+    return read_by;
 }
 
 static void say_now(struct sim_event *event)
 {
     struct peer_reply *reply = event->owner;
     struct peer_link *link = reply->link;
+    uint64_t read_by = UINT64_MAX;
 
     STAILQ_REMOVE_HEAD(&link->replies, entry);
     if (!link->over && reply->text.len > 0) {
         // The reply to STARTTLS itself is still in the clear.
         if (link->ssl != NULL && !link->handshaking) {
             SSL_write(link->ssl, reply->text.data, (int)reply->text.len);
-            pass_on(link);
+            read_by = pass_on(link);
         } else {
-            sim_conn_send(link->conn, ph_buf_str(&reply->text));
+            read_by = sim_conn_send(link->conn, ph_buf_str(&reply->text));
         }
+    }
+    for (size_t i = 0; i < reply->whole_count; i++) {
+        link->sim->ledger.wholes[reply->whole_at + i].answered_at = read_by;
     }
     if (!link->over && reply->resets) {
         link->over = true;
@@ -68,6 +75,7 @@ static struct peer_reply *queue_reply(struct peer_link *link)
     sim_event_init(&reply->event, say_now, reply);
     sim_at(&sim->clock, &reply->event, at_ns);
     STAILQ_INSERT_TAIL(&link->replies, reply, entry);
+    link->last_reply = reply;
     return reply;
 }
 
@@ -86,6 +94,12 @@ void peer_say(struct peer_link *link, const char *format, ...)
 void peer_say_bytes(struct peer_link *link, struct ph_str bytes)
 {
     ph_buf_append(&queue_reply(link)->text, bytes);
+}
+
+void peer_answers(struct peer_link *link, size_t whole_at, size_t whole_count)
+{
+    link->last_reply->whole_at = whole_at;
+    link->last_reply->whole_count = whole_count;
 }
 
 void peer_hang_up(struct peer_link *link)
@@ -163,11 +177,36 @@ static void take_tls(struct peer_link *link, struct ph_str bytes)
     }
 }
 
+// Nobody is there any more, or it never arrived; but the engine can't know that.
+static void unseen(void *owner, struct ph_str bytes)
+{
+    struct peer_link *link = owner;
+    char plain[4096];
+    int got;
+
+    if (link->unseen == NULL) {
+        return;
+    }
+    if (link->ssl != NULL) {
+        BIO_write(link->from_engine, bytes.data, (int)bytes.len);
+        link->handshaking = link->handshaking && SSL_do_handshake(link->ssl) != 1;
+        while (!link->handshaking && (got = SSL_read(link->ssl, plain, sizeof(plain))) > 0) {
+            ph_buf_append_bytes(&link->in, plain, (size_t)got);
+        }
+        ERR_clear_error();
+    } else {
+        ph_buf_append(&link->in, bytes);
+    }
+    link->over = true;
+    link->unseen(link);
+}
+
 static void received(void *owner, struct ph_str bytes)
 {
     struct peer_link *link = owner;
 
     if (link->over) {
+        unseen(link, bytes);
         return;
     }
     if (link->ssl != NULL) {
@@ -177,6 +216,9 @@ static void received(void *owner, struct ph_str bytes)
     }
     if (!link->over && !link->handshaking) {
         link->converse(link);
+    }
+    if ((link->over || link->ending) && link->unseen != NULL && !link->handshaking) {
+        link->unseen(link); // what it doesn't read any more
     }
 }
 
@@ -198,5 +240,6 @@ void peer_link_init(struct peer_link *link, struct sim *sim, struct sim_conn *co
     link->converse = converse;
     STAILQ_INIT(&link->replies);
     sim_conn_accept(conn,
-                    &(struct sim_far_end){.received = received, .ended = ended, .owner = link});
+                    &(struct sim_far_end){
+                        .received = received, .ended = ended, .unseen = unseen, .owner = link});
 }

@@ -17,6 +17,8 @@ struct peer_reply {
     struct peer_link *link;
     bool closes; // the session ends behind it
     bool resets;
+    size_t whole_at; // it answers these of the ledger's wholes
+    size_t whole_count;
     struct ph_buf text;
 };
 
@@ -28,7 +30,10 @@ struct peer_link {
     bool gentle; // closes, never resets
     struct ph_buf in;
     void (*converse)(struct peer_link *link); // takes what it can of `in`
+    // `in` has what the engine sent and nobody answers any more; NULL: nobody cares.
+    void (*unseen)(struct peer_link *link);
     STAILQ_HEAD(, peer_reply) replies;
+    struct peer_reply *last_reply; // what was said last; dangling once it is out
     uint64_t last_reply_ns;
     uint64_t reply_ns; // each takes up to so long
 
@@ -43,6 +48,8 @@ struct peer_link {
 void peer_link_init(struct peer_link *link, struct sim *sim, struct sim_conn *conn,
                     void (*converse)(struct peer_link *link));
 void peer_say(struct peer_link *link, const char *format, ...) PH_PRINTF(2, 3);
+// What was said last answers these of the ledger's wholes.
+void peer_answers(struct peer_link *link, size_t whole_at, size_t whole_count);
 void peer_say_bytes(struct peer_link *link, struct ph_str bytes);
 void peer_hang_up(struct peer_link *link);                     // behind what is still to be said
 void peer_break(struct peer_link *link);                       // now

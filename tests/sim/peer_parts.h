@@ -1,4 +1,5 @@
-// What peer.c (hosts, the conversation) and certificates.c share. Nobody else includes it.
+// What peer.c (hosts, the conversation), peer_unseen.c and certificates.c share. Nobody else
+// includes it.
 #pragma once
 
 #include "bench/lib/pki.h"
@@ -51,6 +52,11 @@ struct peer_session {
     } recipients[SIM_TRANSACTION_RECIPIENTS_MAX];
     unsigned recipient_count;
 };
+
+// A message of this transaction has come whole: the first of the ledger's wholes for it, one a
+// recipient.
+size_t peer_wholes(struct peer_session *s);
+void peer_unseen(struct peer_link *link); // peer_unseen.c
 
 SSL_CTX *sim_certificates_context(unsigned site, unsigned host, enum ph_pki_kind kind);
 void sim_host_name(unsigned site, unsigned host, char out[64]);

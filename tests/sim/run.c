@@ -94,10 +94,20 @@ static void on_listening(void *owner, struct ph_str connector, const struct ph_e
     (void)owner, (void)connector, (void)at;
 }
 
+// The disk may fail in this history, so that the engine may have something to say of it.
+static bool disk_fails(const struct sim *sim)
+{
+    return sim->options.on[SIM_disk_errors] || sim->options.on[SIM_disk_full] ||
+           sim->options.fail_at > 0;
+}
+
 static void on_recovered(void *owner, uint16_t log, const struct ph_spool_recovery_report *report)
 {
     struct sim *sim = owner;
 
+    if (report->quarantined_records > 0 || disk_fails(sim)) {
+        sim_ledger_doubt_all(sim); // what became of them may be what is missing
+    }
     sim_trace(sim, "recovered", log, report->messages, report->torn_bytes);
     sim->damage_reports += report->quarantined_records > 0;
     if (report->quarantined_records > 0 && sim->damages == 0) {
@@ -112,13 +122,6 @@ static void maybe_damage(struct sim *sim, unsigned permille, unsigned places_max
     if (sim_fault(sim, SIM_damage, permille)) {
         sim_disk_damage(sim->disk, places_max);
     }
-}
-
-// The disk may fail in this history, so that the engine may have something to say of it.
-static bool disk_fails(const struct sim *sim)
-{
-    return sim->options.on[SIM_disk_errors] || sim->options.on[SIM_disk_full] ||
-           sim->options.fail_at > 0;
 }
 
 static void on_problem(void *owner, struct ph_str text)
@@ -192,6 +195,7 @@ static void start(struct sim *sim)
 static void die(struct sim *sim)
 {
     sim_trace(sim, "end", sim->life, sim->crash_by_power, sim->events);
+    sim_ledger_doubt_all(sim);
     sim->life++; // answers to what the dead one asked find nobody, while it is down too
     for (unsigned i = 0; i < sim->worker_count; i++) {
         sim_cancel(&sim->clock, &sim->workers[i]->turn);
