@@ -68,7 +68,8 @@ void ph_build_keep_identity(struct ph_builder *b, struct ph_tls_identity *identi
     keep(&of(b)->identities, &of(b)->identity_count, identity);
 }
 
-static void keep_source(struct ph_snapshot *snapshot, const char *name, struct ph_str text)
+static void keep_source(struct ph_snapshot *snapshot, const char *name, bool pattern,
+                        struct ph_str text)
 {
     struct ph_config_source *source;
 
@@ -78,6 +79,7 @@ static void keep_source(struct ph_snapshot *snapshot, const char *name, struct p
     source = &snapshot->sources[snapshot->source_count++];
     source->name = strdup(name);
     PH_CHECK(source->name != NULL);
+    source->pattern = pattern;
     source->text = (struct ph_buf){0};
     ph_buf_append(&source->text, text);
 }
@@ -459,7 +461,7 @@ static bool expand_include(void *owner, struct ph_config_position at, struct ph_
                       at.file, at.line);
         return false;
     }
-    keep_source(includes->snapshot, pattern, ph_buf_str(&names));
+    keep_source(includes->snapshot, pattern, true, ph_buf_str(&names));
     if (names.len == 0 && strpbrk(pattern, "*?[") == NULL) {
         ph_buf_printf(errors, "%s:%u: C27 include: there is no %s; name a file, or a pattern\n",
                       at.file, at.line, pattern);
@@ -475,7 +477,7 @@ static bool expand_include(void *owner, struct ph_config_position at, struct ph_
                           names.data + i, PH_STR_ARG(ph_buf_str(&error)));
             good = false;
         } else {
-            keep_source(includes->snapshot, names.data + i, ph_buf_str(&text));
+            keep_source(includes->snapshot, names.data + i, false, ph_buf_str(&text));
             good &= ph_config_parse(tree, names.data + i, ph_buf_str(&text), &includes->callbacks,
                                     depth, errors);
         }
@@ -502,7 +504,7 @@ struct ph_config *ph_config_parse_text(const char *name, struct ph_str text,
     ph_config_tree_init(&b.tree);
     b.config->path = ph_build_str(&b, ph_str_from(name));
     b.config->certificates_until_s = INT64_MAX;
-    keep_source(snapshot, name, text);
+    keep_source(snapshot, name, false, text);
     b.config->generation = atomic_fetch_add(&generations, 1) + 1;
     good = ph_config_parse(&b.tree, name, text, &includes.callbacks, 0, errors);
     if (files != NULL && files->variation != NULL) {

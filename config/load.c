@@ -166,10 +166,11 @@ struct ph_config *ph_config_load_varied(const char *path,
 // --- the same once more ---
 
 static const struct ph_config_source *find_source(const struct ph_snapshot *snapshot,
-                                                  const char *name)
+                                                  const char *name, bool pattern)
 {
     for (size_t i = 0; i < snapshot->source_count; i++) {
-        if (strcmp(snapshot->sources[i].name, name) == 0) {
+        if (snapshot->sources[i].pattern == pattern &&
+            strcmp(snapshot->sources[i].name, name) == 0) {
             return &snapshot->sources[i];
         }
     }
@@ -179,7 +180,7 @@ static const struct ph_config_source *find_source(const struct ph_snapshot *snap
 static bool read_again(void *owner, const char *path, struct ph_buf *out, unsigned *out_mode,
                        struct ph_buf *error)
 {
-    const struct ph_config_source *source = find_source(owner, path);
+    const struct ph_config_source *source = find_source(owner, path, false);
 
     if (source == NULL) {
         return read_file(NULL, path, out, out_mode, error);
@@ -190,7 +191,7 @@ static bool read_again(void *owner, const char *path, struct ph_buf *out, unsign
 
 static bool expand_again(void *owner, const char *pattern, struct ph_buf *out_names)
 {
-    const struct ph_config_source *source = find_source(owner, pattern);
+    const struct ph_config_source *source = find_source(owner, pattern, true);
 
     return source == NULL ? expand_glob(NULL, pattern, out_names)
                           : ph_buf_append(out_names, ph_buf_str(&source->text));

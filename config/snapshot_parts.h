@@ -9,6 +9,7 @@
 // (each ended by NUL).
 struct ph_config_source {
     char *name;
+    bool pattern; // an include's, which may be the very name of its file
     struct ph_buf text;
 };
 

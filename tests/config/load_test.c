@@ -287,3 +287,102 @@ Test(load, the_whole_example_is_accepted_once_its_files_exist, .init = make_dire
     ph_buf_deinit(&errors);
     ph_buf_deinit(&warnings);
 }
+
+// The daemon's own look at its certificates: the text of the start counts, the files of today too.
+Test(load, the_same_once_more_with_the_certificates_of_today, .init = make_directory,
+     .fini = remove_directory)
+{
+    struct ph_buf errors = {0};
+    struct ph_buf warnings = {0};
+    struct ph_buf text = {0};
+    struct ph_config *config;
+    struct ph_config *again;
+    uint64_t state;
+
+    ph_buf_printf(&text,
+                  "include \"a.conf\"\n"
+                  "ReceiveConnector \"in\" { Bindings = {\"127.0.0.1:0\"}\n"
+                  "    TlsCertificate = \"%s/own.pem\" TlsKey = \"%s/own.pem\" }\n",
+                  directory, directory);
+    for (unsigned round = 0; round < 2; round++) {
+        struct ph_cert *own =
+            ph_certs_make(NULL, &(struct ph_certs_options){.common_name = "out1.example.net",
+                                                           .usage = PH_CERTS_USAGE_BOTH});
+        struct ph_buf pem = {0};
+
+        ph_certs_append(own, &pem);
+        ph_certs_append_key(own, &pem);
+        write_file(round == 0 ? "own.pem" : "relay.secret", ph_buf_str(&pem), 0600);
+        ph_buf_deinit(&pem);
+        ph_certs_destroy(own);
+    }
+    write_file("posthaste.conf", ph_buf_str(&text), 0644);
+    write_file("a.conf", PH_STR("SendConnector \"a\" { AddressSpaces = {\"*\"} }\n"), 0644);
+    config = load(&errors, &warnings);
+    cr_assert_not_null(config, "%s", ph_buf_cstr(&errors));
+    cr_expect(!ph_config_certificates_changed(config, &state));
+
+    // What is being written into the files of the text doesn't count; another certificate does.
+    write_file("posthaste.conf", PH_STR("nonsense {\n"), 0644);
+    write_file("a.conf", PH_STR("nonsense {\n"), 0644);
+    {
+        char from[256];
+        char to[256];
+
+        path_of("relay.secret", from);
+        path_of("own.pem", to);
+        cr_assert_eq(rename(from, to), 0);
+    }
+    cr_expect(ph_config_certificates_changed(config, &state));
+    again = ph_config_load_again(config, &errors, &warnings);
+    cr_assert_not_null(again, "%s", ph_buf_cstr(&errors));
+    cr_expect_eq(again->send_connector_count, 1);
+    cr_expect(!ph_config_certificates_changed(again, &state));
+    ph_config_release(again);
+    ph_config_release(config);
+    cr_expect_null(load(&errors, &warnings));
+    cr_expect(ph_str_find(ph_buf_str(&errors), PH_STR("posthaste.conf:1: C")) >= 0);
+    ph_buf_deinit(&text);
+    ph_buf_deinit(&errors);
+    ph_buf_deinit(&warnings);
+}
+
+Test(load, one_connector_alone_and_files_that_are_not_there, .init = make_directory,
+     .fini = remove_directory)
+{
+    static const struct ph_config_setting settings[] = {{PH_STR("RequireTLS"), PH_STR("true")}};
+    struct ph_config_variation variation = {
+        .connector = PH_STR("b"), .settings = settings, .setting_count = 1};
+    struct ph_buf errors = {0};
+    struct ph_buf warnings = {0};
+    struct ph_config *config;
+    char path[256];
+
+    cr_expect_null(load(&errors, &warnings));
+    cr_expect(ph_str_find(ph_buf_str(&errors), PH_STR("C27 file: can't be read (No such file")) >=
+                  0,
+              "%s", ph_buf_cstr(&errors));
+    ph_buf_clear(&errors);
+    write_file("posthaste.conf",
+               PH_STR("SendConnector \"a\" { AddressSpaces = {\"a.test\"} }\n"
+                      "SendConnector \"b\" { AddressSpaces = {\"b.test\"} Enabled = false }\n"),
+               0644);
+    path_of("posthaste.conf", path);
+    config = ph_config_load_varied(path, &variation, &errors, &warnings);
+    cr_assert_not_null(config, "%s", ph_buf_cstr(&errors));
+    cr_expect_eq(config->send_connector_count, 1);
+    cr_expect(config->send_connectors[0].enabled);
+    cr_expect_eq(
+        ph_config_policy(config, &config->send_connectors[0], PH_STR("x.test"), false).level,
+        PH_TLS_ENCRYPTION_ONLY);
+    ph_config_release(config);
+    variation.connector = PH_STR("nobody");
+    cr_expect_null(ph_config_load_varied(path, &variation, &errors, &warnings));
+    variation.connector = PH_STR("b");
+    config = ph_config_load_text(
+        "t.conf", PH_STR("SendConnector \"a\" { AddressSpaces = {\"*\"} }\n"), &errors, &warnings);
+    cr_assert_not_null(config, "%s", ph_buf_cstr(&errors));
+    ph_config_release(config);
+    ph_buf_deinit(&errors);
+    ph_buf_deinit(&warnings);
+}

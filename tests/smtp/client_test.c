@@ -284,3 +284,75 @@ Test(client, what_is_shown_to_who_watches)
         ph_buf_deinit(&sent);
     }
 }
+
+// What is said of a message goes by what the peer offers, and by nothing else.
+Test(client, parameters_as_the_peer_offers_them)
+{
+    static const struct {
+        const char *ehlo;
+        bool smtputf8;
+        bool requiretls;
+        bool eight_bit;
+        enum ph_ret ret;
+        uint8_t notify;
+        const char *address;
+        const char *mail; // NULL: unfit
+        const char *rcpt;
+    } rows[] = {
+        {"250 h\r\n", true, false, true, PH_RET_FULL, PH_NOTIFY_NEVER, "x@d.test", NULL, NULL},
+        {"250-h\r\n250 8BITMIME\r\n", false, false, true, PH_RET_FULL, PH_NOTIFY_NEVER, "x@d.test",
+         "MAIL FROM:<a@b.test> BODY=8BITMIME\r\n", "RCPT TO:<x@d.test>\r\n"},
+        {"250-h\r\n250 DSN\r\n", false, true, false, PH_RET_FULL, PH_NOTIFY_NEVER, "x@d.test",
+         "MAIL FROM:<a@b.test> RET=FULL ENVID=e+2Bf\r\n",
+         "RCPT TO:<x@d.test> NOTIFY=NEVER ORCPT=rfc822;o@d.test\r\n"},
+        {"250-h\r\n250-SIZE\r\n250-REQUIRETLS\r\n250 DSN\r\n", false, true, false, PH_RET_HEADERS,
+         PH_NOTIFY_SUCCESS | PH_NOTIFY_FAILURE | PH_NOTIFY_DELAY, "x@d.test",
+         "MAIL FROM:<a@b.test> SIZE=4 REQUIRETLS RET=HDRS ENVID=e+2Bf\r\n",
+         "RCPT TO:<x@d.test> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;o@d.test\r\n"},
+        {"250-h\r\n250 SMTPUTF8\r\n", true, false, false, PH_RET_NONE, 0, "\xc3\xa4@\xc3\xb6.test",
+         "MAIL FROM:<a@b.test> SMTPUTF8\r\n", "RCPT TO:<\xc3\xa4@\xc3\xb6.test>\r\n"},
+        // Without SMTPUTF8 a domain goes as A-labels; a local part that isn't ASCII doesn't go.
+        {"250 h\r\n", false, false, false, PH_RET_NONE, 0, "x@\xc3\xb6.test",
+         "MAIL FROM:<a@b.test>\r\n", "RCPT TO:<x@xn--nda.test>\r\n"},
+        {"250 h\r\n", true, false, false, PH_RET_NONE, 0, "\xc3\xa4@d.test", NULL, NULL},
+    };
+
+    for (size_t i = 0; i < PH_ARRAY_LEN(rows); i++) {
+        struct ph_client *client = ph_client_create(
+            &(struct ph_client_options){.session_id = SESSION, .hostname = PH_STR("me.test")});
+        struct ph_buf sent = {0};
+        struct message m;
+        struct ph_reason reason = ph_reason_make(PH_REASON_PEER_CLOSED, "over");
+
+        greet(client, &sent, ph_str_from(rows[i].ehlo));
+        ph_buf_clear(&sent);
+        make(&m, "hi\r\n", 1);
+        m.envelope.smtputf8 = rows[i].smtputf8;
+        m.envelope.requiretls = rows[i].requiretls;
+        m.envelope.has_8bit = rows[i].eight_bit;
+        m.envelope.ret = rows[i].ret;
+        m.envelope.envid = PH_STR("e+2Bf");
+        m.recipients[0].notify = rows[i].notify;
+        m.recipients[0].address = ph_str_from(rows[i].address);
+        m.recipients[0].domain = PH_STR("xn--nda.test");
+        m.recipients[0].orcpt = PH_STR("rfc822;o@d.test");
+        cr_expect_eq(ph_client_unfit(client, &m.transaction) == PH_REASON_NONE,
+                     rows[i].mail != NULL, "row %zu", i);
+        if (rows[i].mail != NULL) {
+            ph_client_send_envelope(client, cleared(PH_CLEARANCE_ENVELOPE), &m.transaction);
+            drain(client, &sent, UINT64_MAX);
+            cr_expect_str_eq(ph_buf_cstr(&sent), rows[i].mail, "row %zu: %s", i,
+                             ph_buf_cstr(&sent));
+            ph_buf_clear(&sent);
+            cr_expect_eq(feed(client, "250 ok\r\n"), PH_CLIENT_EVENT_MORE);
+            drain(client, &sent, UINT64_MAX);
+            cr_expect_str_eq(ph_buf_cstr(&sent), rows[i].rcpt, "row %zu: %s", i,
+                             ph_buf_cstr(&sent));
+        }
+        ph_client_abort(client, &reason);
+        while (ph_client_take_done(client) != NULL) {
+        }
+        ph_client_destroy(client);
+        ph_buf_deinit(&sent);
+    }
+}
