@@ -118,8 +118,11 @@ static int steer(const struct ph_config *config, const char *what, const char *q
         for (size_t i = 0; i < PH_ARRAY_LEN(words); i++) {
             word = strcmp(what, words[i][0]) == 0 ? words[i][1] : word;
         }
-        printf("%lld recipients are %s\n",
-               (long long)json_integer_value(json_object_get(object, "recipients")), word);
+        printf("%lld recipients are %s%s\n",
+               (long long)json_integer_value(json_object_get(object, "recipients")), word,
+               json_is_true(json_object_get(object, "new_mail_held"))
+                   ? "; new mail for it is held until it is resumed"
+                   : "");
         json_decref(object);
     }
     ph_buf_deinit(&answer);

@@ -16,6 +16,7 @@
 #include "engine/metrics.h"
 #include "engine/policy_report.h"
 #include "engine/queue_report.h"
+#include "engine/holds.h"
 #include "engine/queue_steer.h"
 #include "engine/socket_parts.h"
 #include "engine/worker.h"
@@ -181,11 +182,25 @@ static enum MHD_Result serve_steer(struct ph_admin *admin, struct MHD_Connection
     struct ph_queue_steer steer = {.kind = kind};
     struct ph_buf text = {0};
     struct ph_buf ids = {0};
+    bool held = false;
+    int result = 0;
 
     if (!ph_queue_query_parse(ph_str_from(argument), &steer.query, &text)) {
         return reply(connection, MHD_HTTP_BAD_REQUEST, "text/plain; charset=utf-8", &text);
     }
     steer.ids = &ids;
+    if (kind == PH_STEER_SUSPEND) {
+        result = ph_holds_add(ph_engine_holds(admin->engine), &steer.query, ph_str_from(argument),
+                              &held);
+    } else if (kind == PH_STEER_RESUME) {
+        result = ph_holds_remove(ph_engine_holds(admin->engine), &steer.query);
+    }
+    if (result < 0) {
+        ph_buf_printf(&text, "it could not be written into SpoolDir (%s): nothing was changed",
+                      strerror(-result));
+        return reply(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8",
+                     &text);
+    }
     for (uint16_t i = 0; i < ph_engine_worker_count(admin->engine); i++) {
         steer.at = 0;
         steer.done = false;
@@ -198,7 +213,8 @@ static enum MHD_Result serve_steer(struct ph_admin *admin, struct MHD_Connection
     if (kind == PH_STEER_FIND) {
         return reply(connection, MHD_HTTP_OK, "text/plain; charset=utf-8", &ids);
     }
-    ph_buf_printf(&text, "{\"recipients\":%llu}", (unsigned long long)steer.count);
+    ph_buf_printf(&text, "{\"recipients\":%llu,\"new_mail_held\":%s}",
+                  (unsigned long long)steer.count, held ? "true" : "false");
     return reply(connection, MHD_HTTP_OK, "application/json", &text);
 }
 

@@ -8,6 +8,7 @@
 
 #include "engine/keep_file.h"
 #include "engine/guesses.h"
+#include "engine/holds.h"
 #include "engine/sources.h"
 #include "engine/ticket_file.h"
 #include "engine/sts_cache.h"
@@ -29,6 +30,7 @@ struct ph_engine {
     struct ph_worker *workers;
     struct ph_sources *sources;
     struct ph_guesses *guesses;
+    struct ph_holds *holds;
     struct ph_tickets *tickets; // of all workers
     struct ph_sts_cache *sts_cache;
     struct ph_tlsrpt *tlsrpt;
@@ -126,6 +128,17 @@ static void save_tlsrpt(struct ph_engine *engine)
     ph_buf_deinit(&text);
 }
 
+static void load_holds(struct ph_engine *engine)
+{
+    struct ph_buf error = {0};
+
+    engine->holds = ph_holds_create(engine->options.start_io, engine->spool_dir, &error);
+    if (error.len > 0) {
+        ph_engine_report_problem(engine, ph_buf_str(&error));
+    }
+    ph_buf_deinit(&error);
+}
+
 int ph_engine_create(const struct ph_engine_options *options, struct ph_engine **out,
                      struct ph_buf *error)
 {
@@ -157,6 +170,7 @@ int ph_engine_create(const struct ph_engine_options *options, struct ph_engine *
     engine->sources = ph_sources_create();
     ph_io_random(engine->options.start_io, &guesses_seed, sizeof(guesses_seed));
     engine->guesses = ph_guesses_create(guesses_seed);
+    load_holds(engine);
     load_tickets(engine);
     load_sts(engine);
     engine->tlsrpt = ph_tlsrpt_create(config->tls_report_interval_ms);
@@ -268,6 +282,11 @@ struct ph_tlsrpt *ph_engine_tlsrpt(struct ph_engine *engine)
 struct ph_sts_cache *ph_engine_sts_cache(struct ph_engine *engine)
 {
     return engine->sts_cache;
+}
+
+struct ph_holds *ph_engine_holds(struct ph_engine *engine)
+{
+    return engine->holds;
 }
 
 struct ph_guesses *ph_engine_guesses(struct ph_engine *engine)
@@ -403,6 +422,7 @@ void ph_engine_destroy(struct ph_engine *engine)
     ph_spool_directory_close(engine->directory);
     ph_sources_destroy(engine->sources);
     ph_guesses_destroy(engine->guesses);
+    ph_holds_destroy(engine->holds);
     ph_sts_cache_destroy(engine->sts_cache);
     ph_tlsrpt_destroy(engine->tlsrpt);
     if (engine->config != engine->options.config) {

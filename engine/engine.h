@@ -77,6 +77,8 @@ void ph_engine_report_notice(struct ph_engine *engine, struct ph_str text);
 void ph_engine_report_problem(struct ph_engine *engine, struct ph_str text);
 struct ph_tickets;
 struct ph_tickets *ph_engine_tickets(struct ph_engine *engine); // of all workers
+struct ph_holds;
+struct ph_holds *ph_engine_holds(struct ph_engine *engine);
 struct ph_guesses;
 struct ph_guesses *ph_engine_guesses(struct ph_engine *engine);
 struct ph_sources;

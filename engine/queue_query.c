@@ -117,6 +117,13 @@ static bool state_matches(enum ph_queue_query_state state, const struct ph_recip
     return true;
 }
 
+bool ph_queue_query_matches_queue(const struct ph_queue_query *query, struct ph_str domain,
+                                  struct ph_str connector)
+{
+    return (query->domain.len == 0 || domain_matches(query->domain, domain)) &&
+           (query->connector.len == 0 || ph_str_eq_nocase(query->connector, connector));
+}
+
 bool ph_queue_query_matches(const struct ph_queue_query *query, const struct ph_worker *worker,
                             uint32_t recipient)
 {
@@ -126,8 +133,7 @@ bool ph_queue_query_matches(const struct ph_queue_query *query, const struct ph_
     struct ph_str connector = queue->connector != NULL ? queue->connector->name : PH_STR_NONE;
 
     return (!query->by_id || m->id == query->id) &&
-           (query->domain.len == 0 || domain_matches(query->domain, queue->domain)) &&
-           (query->connector.len == 0 || ph_str_eq_nocase(query->connector, connector)) &&
+           ph_queue_query_matches_queue(query, queue->domain, connector) &&
            (query->sender.len == 0 ||
             m->flow == (uint32_t)ph_hash_str(query->sender, worker->hash_seed)) &&
            (query->reason == PH_REASON_NONE ||

@@ -32,6 +32,9 @@ struct ph_queue_query {
 // False: `error` says which term is wrong. A query without a term is wrong too.
 PH_MUST_CHECK bool ph_queue_query_parse(struct ph_str text, struct ph_queue_query *out,
                                         struct ph_buf *error);
+// Does it mean the queue of this domain and connector, by what it says of them?
+bool ph_queue_query_matches_queue(const struct ph_queue_query *query, struct ph_str domain,
+                                  struct ph_str connector);
 // Is the recipient (READY or DEFERRED) meant?
 bool ph_queue_query_matches(const struct ph_queue_query *query, const struct ph_worker *worker,
                             uint32_t recipient);

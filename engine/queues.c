@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/delivery.h"
+#include "engine/holds.h"
 #include "engine/router.h"
 #include "engine/worker.h"
 #include "tls/crls.h"
@@ -150,11 +151,22 @@ static struct ph_queue *find_or_create(struct ph_worker *worker, struct ph_str n
     return queue;
 }
 
+// Suspended as a whole: what comes to it waits until that is over.
+bool ph_queues_held(const struct ph_queue *queue)
+{
+    return ph_holds_match(ph_engine_holds(queue->worker->engine), queue->domain,
+                          queue->connector != NULL ? queue->connector->name : PH_STR_NONE);
+}
+
 void ph_queues_add(struct ph_queue *queue, uint32_t recipient)
 {
     struct ph_store *store = &queue->worker->store;
 
     PH_CHECK(!queue->obsolete);
+    if (ph_queues_held(queue)) {
+        ph_queues_defer(queue, recipient, PH_NEVER);
+        return;
+    }
     ph_store_recipient(store, recipient)->queue = queue->index;
     PH_CHECK(ph_ready_push(&queue->ready, store, recipient));
     ph_queue_kick(queue);
@@ -165,6 +177,10 @@ void ph_queues_untake(struct ph_queue *queue, uint32_t recipient)
     struct ph_store *store = &queue->worker->store;
 
     PH_CHECK(!queue->obsolete);
+    if (ph_queues_held(queue)) {
+        ph_queues_defer(queue, recipient, PH_NEVER);
+        return;
+    }
     ph_store_recipient(store, recipient)->queue = queue->index;
     PH_CHECK(ph_ready_push_front(&queue->ready, store, recipient));
     ph_queue_kick(queue);

@@ -77,6 +77,7 @@ struct ph_queue *ph_queues_unroutable(struct ph_worker *worker, struct ph_str do
                                       const struct ph_reason *reason);
 // A recipient (place UNROUTED) joins the ready of its queue, or waits there until it is due.
 void ph_queues_add(struct ph_queue *queue, uint32_t recipient);
+bool ph_queues_held(const struct ph_queue *queue); // suspended as a whole (engine/holds)
 void ph_queues_defer(struct ph_queue *queue, uint32_t recipient, uint64_t due_ms);
 // Taken out of whatever list it is in: place UNROUTED.
 void ph_queues_remove(struct ph_worker *worker, uint32_t recipient);

@@ -106,7 +106,8 @@ Resolver {{ Port = {port} AllowedDestinations = {{"127.0.0.0/8"}} LocalData = {{
 
         # Suspended, it stays so over a restart, whatever else is retried.
         assert "5 recipients" in queue("suspend", "a.test", "reason=rcpt-rejected")
-        assert "0 recipients" in queue("suspend", "a.test")
+        assert queue("suspend", "a.test").startswith("0 recipients are suspended; new mail for it is held")
+        assert "is held" not in queue("suspend", "sender=nobody.test")
         assert "1 recipients" in queue("delete", "c.test")
         assert "1 recipients" in queue("bounce", "domain=d.test")
         wait_for(lambda: any(to == "me@sender.test" for to, _ in server.mail), 20, "the notification")
@@ -116,14 +117,17 @@ Resolver {{ Port = {port} AllowedDestinations = {{"127.0.0.0/8"}} LocalData = {{
         daemon.start()
         server.refuse = None
         queue("retry", "*")
-        wait_for(lambda: metric("queued") == 5, 20, "all but the suspended")
+        send("new@a.test") # to what is suspended as a whole, also after the restart
+        send("new@b.test")
+        wait_for(lambda: metric("queued") == 6, 20, "all but the suspended")
         time.sleep(1.2)
-        assert metric("queued") == 5 and balanced()
+        assert metric("queued") == 6 and balanced()
         assert '"suspended"' in queue("show", ids_of("deferred", "u0@a.test")[0], "--json")
-        assert "5 recipients" in queue("resume", "state=suspended")
+        assert "0 recipients" in queue("resume", "sender=sender.test") # not as long as its queue isn't
+        assert "6 recipients" in queue("resume", "state=suspended")
         wait_for(lambda: metric("queued") == 0, 20, "an empty queue")
         got = sorted(to for to, _ in server.mail if not to.startswith("me@"))
-        assert got == ["u0@a.test", "u1@a.test", "u2@a.test", "u3@a.test", "u4@a.test", "u@b.test", "v@b.test"], got
+        assert got == ["new@a.test", "new@b.test", "u0@a.test", "u1@a.test", "u2@a.test", "u3@a.test", "u4@a.test", "u@b.test", "v@b.test"], got
         assert daemon.stop() == 0
         assert len(ids_of("deleted", "u@c.test")) == 1 and len(ids_of("deleted", ".test")) == 1
 
