@@ -230,8 +230,7 @@ bool ph_queues_wake_due(struct ph_worker *worker)
 static void activate(struct ph_queue *queue)
 {
     if (!queue->active && queue->ready.count > 0) {
-        queue->active = true;
-        TAILQ_INSERT_TAIL(&queue->site->active, queue, active_link);
+        ph_site_activate(queue->site, queue);
     }
     if (queue->ready.count > 0) {
         ph_site_mark(queue->site);
@@ -305,8 +304,7 @@ static void leave_site(struct ph_queue *queue)
         return;
     }
     if (queue->active) {
-        TAILQ_REMOVE(&site->active, queue, active_link);
-        queue->active = false;
+        ph_site_deactivate(site, queue);
     }
     queue->site = NULL;
     site->queue_count--;

@@ -36,6 +36,7 @@ struct ph_site *ph_site_find_or_create(struct ph_worker *worker, struct ph_site_
         site->spec = spec;
         ph_site_spec_retain(spec);
         TAILQ_INIT(&site->active);
+        ph_turns_init(&site->turns);
         TAILQ_INIT(&site->prepared);
         TAILQ_INIT(&site->connections);
         ph_timer_init(&site->backoff_timer, on_backoff_over, site);
@@ -261,34 +262,65 @@ static void use_credit(struct ph_site *site)
     }
 }
 
+void ph_site_activate(struct ph_site *site, struct ph_queue *queue)
+{
+    struct ph_queue *other = TAILQ_FIRST(&site->active);
+
+    // A queue alone has its own turns.
+    if (other != NULL) {
+        ph_ready_join(&other->ready, &site->turns);
+        ph_ready_join(&queue->ready, &site->turns);
+    }
+    queue->active = true;
+    TAILQ_INSERT_TAIL(&site->active, queue, active_link);
+}
+
+void ph_site_deactivate(struct ph_site *site, struct ph_queue *queue)
+{
+    TAILQ_REMOVE(&site->active, queue, active_link);
+    ph_ready_leave(&queue->ready);
+    queue->active = false;
+}
+
+static bool usable(const struct ph_ready *ready)
+{
+    return PH_CONTAINER_OF(ready, struct ph_queue, ready)->unsuited_count == 0;
+}
+
+// Whose turn it is: the next sender's, in whichever queue it waits.
+static struct ph_queue *next_queue(struct ph_site *site)
+{
+    struct ph_ready *ready = ph_turns_next(&site->turns, usable);
+    struct ph_queue *queue;
+
+    if (ready != NULL) {
+        return PH_CONTAINER_OF(ready, struct ph_queue, ready);
+    }
+    TAILQ_FOREACH(queue, &site->active, active_link)
+    {
+        if (usable(&queue->ready)) {
+            break;
+        }
+    }
+    return queue;
+}
+
 // One message more is prepared, of the queue whose turn it is. False: there is none, or enough.
 static bool form_next(struct ph_site *site)
 {
-    struct ph_queue *queue;
+    struct ph_queue *queue = NULL;
+    bool formed = false;
 
     if (site->preparing_count >= PH_SITE_PREPARING_MAX) {
         return false;
     }
-    for (queue = TAILQ_FIRST(&site->active); queue != NULL;
-         queue = TAILQ_NEXT(queue, active_link)) {
-        if (queue->unsuited_count == 0) {
-            break;
+    while (!formed && (queue = next_queue(site)) != NULL) {
+        formed = ph_delivery_form(queue);
+        if (queue->active && queue->ready.count == 0) {
+            ph_site_deactivate(site, queue);
         }
     }
-    if (queue == NULL) {
-        return false;
-    }
-    TAILQ_REMOVE(&site->active, queue, active_link);
-    if (!ph_delivery_form(queue)) {
-        queue->active = false;
-        return form_next(site);
-    }
-    if (queue->ready.count > 0) {
-        TAILQ_INSERT_TAIL(&site->active, queue, active_link);
-    } else {
-        queue->active = false;
-    }
-    return true;
+    return formed;
 }
 
 void ph_site_offer(struct ph_site *site, struct ph_dispatch *dispatch, bool front)

@@ -7,6 +7,7 @@
 #include "base/wheel.h"
 #include "engine/dispatch.h"
 #include "engine/prospects.h"
+#include "queue/flow.h"
 #include "queue/site.h"
 
 struct ph_worker;
@@ -29,7 +30,8 @@ struct ph_site {
     UT_hash_handle hh;
     struct ph_worker *worker;
     struct ph_site_spec *spec;
-    struct ph_queue_list active; // queues with ready recipients, in turn
+    struct ph_queue_list active; // queues with ready recipients
+    struct ph_turns turns;       // of their senders, where there are several queues
     struct ph_dispatch_list prepared;
     uint32_t prepared_count;
     uint32_t preparing_count;
@@ -62,6 +64,9 @@ struct ph_site {
 
 // The worker's site for `spec`; made when missing. NULL: memory is short.
 struct ph_site *ph_site_find_or_create(struct ph_worker *worker, struct ph_site_spec *spec);
+// A queue of this site has ready recipients; it has none, or leaves.
+void ph_site_activate(struct ph_site *site, struct ph_queue *queue);
+void ph_site_deactivate(struct ph_site *site, struct ph_queue *queue);
 void ph_site_destroy(struct ph_site *site); // nothing open, prepared or active
 bool ph_site_idle(const struct ph_site *site);
 

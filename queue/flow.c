@@ -10,6 +10,18 @@ struct ph_flow {
     uint32_t last;
     uint8_t credit; // messages it may still have before the turn passes on
     TAILQ_ENTRY(ph_flow) turn_link;
+    struct ph_ready *ready;
+    struct ph_turn *turn; // where its queue takes part in turns of several
+    TAILQ_ENTRY(ph_flow) sender_link;
+    UT_hash_handle hh;
+};
+
+// One sender's (and priority's) flows in several queues.
+struct ph_turn {
+    uint64_t key;
+    uint8_t credit;
+    struct ph_flow_list flows;
+    TAILQ_ENTRY(ph_turn) link;
     UT_hash_handle hh;
 };
 
@@ -19,8 +31,25 @@ void ph_ready_init(struct ph_ready *ready)
     TAILQ_INIT(&ready->turn);
 }
 
+static void leave_turn(struct ph_turns *turns, struct ph_flow *flow)
+{
+    struct ph_turn *turn = flow->turn;
+
+    if (turn == NULL) {
+        return;
+    }
+    TAILQ_REMOVE(&turn->flows, flow, sender_link);
+    flow->turn = NULL;
+    if (TAILQ_EMPTY(&turn->flows)) {
+        HASH_DEL(turns->by_key, turn);
+        TAILQ_REMOVE(&turns->order, turn, link);
+        free(turn);
+    }
+}
+
 static void drop_flow(struct ph_ready *ready, struct ph_flow *flow)
 {
+    leave_turn(ready->turns, flow);
     HASH_DEL(ready->by_key, flow);
     TAILQ_REMOVE(&ready->turn, flow, turn_link);
     free(flow);
@@ -48,6 +77,23 @@ static uint8_t credit_of(uint64_t key)
     return (uint8_t)(1 + (key & 0xff)); // priority 0..3: one to four messages a turn
 }
 
+static void join_turn(struct ph_turns *turns, struct ph_flow *flow)
+{
+    struct ph_turn *turn;
+
+    HASH_FIND(hh, turns->by_key, &flow->key, sizeof(flow->key), turn);
+    if (turn == NULL) {
+        turn = ph_alloc(sizeof(*turn));
+        turn->key = flow->key;
+        turn->credit = credit_of(flow->key);
+        TAILQ_INIT(&turn->flows);
+        HASH_ADD(hh, turns->by_key, key, sizeof(turn->key), turn);
+        TAILQ_INSERT_TAIL(&turns->order, turn, link);
+    }
+    TAILQ_INSERT_TAIL(&turn->flows, flow, sender_link);
+    flow->turn = turn;
+}
+
 static struct ph_flow *find_or_add_flow(struct ph_ready *ready, uint64_t key)
 {
     struct ph_flow *flow;
@@ -60,8 +106,12 @@ static struct ph_flow *find_or_add_flow(struct ph_ready *ready, uint64_t key)
             flow->first = PH_INDEX_NONE;
             flow->last = PH_INDEX_NONE;
             flow->credit = credit_of(key);
+            flow->ready = ready;
             HASH_ADD(hh, ready->by_key, key, sizeof(flow->key), flow);
             TAILQ_INSERT_TAIL(&ready->turn, flow, turn_link);
+            if (ready->turns != NULL) {
+                join_turn(ready->turns, flow);
+            }
         }
     }
     return flow;
@@ -160,4 +210,77 @@ void ph_ready_remove(struct ph_ready *ready, struct ph_store *store, uint32_t re
     HASH_FIND(hh, ready->by_key, &key, sizeof(key), flow);
     PH_CHECK(flow != NULL);
     unlink_recipient(ready, store, flow, recipient);
+}
+
+// --- several queues ---
+
+void ph_turns_init(struct ph_turns *turns)
+{
+    *turns = (struct ph_turns){0};
+    TAILQ_INIT(&turns->order);
+}
+
+void ph_ready_join(struct ph_ready *ready, struct ph_turns *turns)
+{
+    struct ph_flow *flow;
+
+    if (ready->turns != NULL) {
+        return;
+    }
+    ready->turns = turns;
+    TAILQ_FOREACH(flow, &ready->turn, turn_link)
+    {
+        join_turn(turns, flow);
+    }
+}
+
+void ph_ready_leave(struct ph_ready *ready)
+{
+    struct ph_flow *flow;
+
+    TAILQ_FOREACH(flow, &ready->turn, turn_link)
+    {
+        leave_turn(ready->turns, flow);
+    }
+    ready->turns = NULL;
+}
+
+static struct ph_flow *first_usable(struct ph_turns *turns,
+                                    bool (*usable)(const struct ph_ready *ready))
+{
+    struct ph_turn *turn;
+    struct ph_flow *flow;
+
+    TAILQ_FOREACH(turn, &turns->order, link)
+    {
+        TAILQ_FOREACH(flow, &turn->flows, sender_link)
+        {
+            if (usable(flow->ready)) {
+                return flow;
+            }
+        }
+    }
+    return NULL;
+}
+
+struct ph_ready *ph_turns_next(struct ph_turns *turns, bool (*usable)(const struct ph_ready *ready))
+{
+    struct ph_flow *flow = first_usable(turns, usable);
+    struct ph_turn *turn;
+
+    if (flow == NULL) {
+        return NULL;
+    }
+    turn = flow->turn;
+    TAILQ_REMOVE(&turn->flows, flow, sender_link);
+    TAILQ_INSERT_TAIL(&turn->flows, flow, sender_link);
+    turn->credit--;
+    if (turn->credit == 0) {
+        turn->credit = credit_of(turn->key);
+        TAILQ_REMOVE(&turns->order, turn, link);
+        TAILQ_INSERT_TAIL(&turns->order, turn, link);
+    }
+    TAILQ_REMOVE(&flow->ready->turn, flow, turn_link);
+    TAILQ_INSERT_HEAD(&flow->ready->turn, flow, turn_link);
+    return flow->ready;
 }

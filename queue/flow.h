@@ -9,12 +9,22 @@
 #include "queue/message.h"
 
 struct ph_flow;
+struct ph_turn;
 TAILQ_HEAD(ph_flow_list, ph_flow);
+TAILQ_HEAD(ph_turn_list, ph_turn);
+
+// The senders of several queues, in turn: of a bulk job to ten thousand domains behind one site the
+// others wait for a message, not for ten thousand.
+struct ph_turns {
+    struct ph_turn_list order; // the first one is served next
+    struct ph_turn *by_key;    // uthash
+};
 
 struct ph_ready {
     struct ph_flow_list turn; // the first one is served next
     struct ph_flow *by_key;   // uthash
     uint64_t count;           // recipients
+    struct ph_turns *turns;   // it takes part in; or NULL
 };
 
 void ph_ready_init(struct ph_ready *ready);
@@ -31,3 +41,11 @@ PH_MUST_CHECK bool ph_ready_push_front(struct ph_ready *ready, struct ph_store *
 uint32_t ph_ready_take(struct ph_ready *ready, struct ph_store *store);
 // Out of its flow, wherever it stands there. Its place becomes UNROUTED.
 void ph_ready_remove(struct ph_ready *ready, struct ph_store *store, uint32_t recipient);
+
+void ph_turns_init(struct ph_turns *turns);
+void ph_ready_join(struct ph_ready *ready, struct ph_turns *turns); // twice is once
+void ph_ready_leave(struct ph_ready *ready);
+// Whose turn it is among those that take part and are `usable`: ph_ready_take then gives that
+// sender's next one. NULL: there is none.
+struct ph_ready *ph_turns_next(struct ph_turns *turns,
+                               bool (*usable)(const struct ph_ready *ready));

@@ -151,4 +151,5 @@ Resolver {{ Port = {port} AllowedDestinations = {{"127.0.0.0/8"}} LocalData = {{
     return True
 
 
-sys.exit(0 if main() else 1)
+if __name__ == "__main__":
+    sys.exit(0 if main() else 1)

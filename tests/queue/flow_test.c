@@ -103,3 +103,72 @@ Test(flow, removal_anywhere_and_return_to_the_front)
     ph_ready_deinit(&ready);
     ph_store_deinit(&store);
 }
+
+#define QUEUES 1000
+
+static const struct ph_ready *unusable;
+
+static bool usable(const struct ph_ready *ready)
+{
+    return ready != unusable;
+}
+
+// One job to a thousand domains of one site, another to two of them.
+Test(flow, senders_take_turns_over_the_queues_of_a_site)
+{
+    static struct ph_ready readies[QUEUES];
+    struct ph_store store;
+    struct ph_turns turns;
+    uint32_t others[2];
+    unsigned found = 0;
+    unsigned taken = 0;
+    struct ph_ready *next;
+
+    ph_store_init(&store);
+    ph_turns_init(&turns);
+    for (unsigned i = 0; i < QUEUES; i++) {
+        ph_ready_init(&readies[i]);
+        add(&store, &readies[i], 1, 0);
+        add(&store, &readies[i], 1, 0);
+        if (i % 2 == 0) {
+            ph_ready_join(&readies[i], &turns); // what is ready already, and what comes
+        }
+    }
+    others[0] = add(&store, &readies[500], 2, 0);
+    others[1] = add(&store, &readies[501], 2, 0);
+    for (unsigned i = 0; i < QUEUES; i++) {
+        ph_ready_join(&readies[i], &turns);
+    }
+    unusable = &readies[500];
+    for (unsigned i = 0; i < 4; i++) {
+        uint32_t recipient;
+
+        next = ph_turns_next(&turns, usable);
+        cr_assert(next != NULL && next != unusable);
+        recipient = ph_ready_take(next, &store);
+        found += recipient == others[1];
+        cr_expect_neq(recipient, others[0]);
+        taken++;
+    }
+    cr_expect_eq(found, 1);
+    unusable = NULL;
+    for (unsigned i = 0; i < 2; i++) {
+        next = ph_turns_next(&turns, usable);
+        found += ph_ready_take(next, &store) == others[0];
+        taken++;
+    }
+    cr_expect_eq(found, 2, "the second job's messages were not among the first");
+    // One that leaves takes its senders along; the rest goes out to the last.
+    ph_ready_leave(&readies[7]);
+    cr_expect_eq(readies[7].count, 2);
+    while ((next = ph_turns_next(&turns, usable)) != NULL) {
+        cr_assert_neq(ph_ready_take(next, &store), PH_INDEX_NONE);
+        taken++;
+    }
+    cr_expect_eq(taken, 2 * QUEUES + 2 - 2);
+    cr_expect(TAILQ_EMPTY(&turns.order) && turns.by_key == NULL);
+    for (unsigned i = 0; i < QUEUES; i++) {
+        ph_ready_deinit(&readies[i]);
+    }
+    ph_store_deinit(&store);
+}
