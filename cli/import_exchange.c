@@ -7,7 +7,7 @@
 #include <strings.h>
 
 #include "cli/import.h"
-#include "cli/import_ranges.h"
+#include "config/ranges.h"
 #include "config/keys.h"
 
 // Members that describe the object, not the mail's way.
@@ -365,7 +365,7 @@ static void put_ranges(struct object *o, const struct ph_key *key, const struct 
         bool everything = false;
 
         ph_buf_clear(&one);
-        if (!ph_import_ranges(ph_str_from(at), &one, &everything)) {
+        if (!ph_ranges_read(ph_str_from(at), &one, &everything)) {
             ph_import_note(o->import, "%s: RemoteIPRanges %s can't be read", o->name, at);
         } else if (everything) {
             ph_import_note(o->import,

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "config/build_parts.h"
+#include "config/ranges.h"
 
 enum { // AuthMechanism's choices, in the table's order
     MECHANISM_TLS,
@@ -38,24 +39,40 @@ static void build_bindings(struct ph_builder *b, const struct ph_value *value,
     connector->binding_count = value->word_count;
 }
 
+// Exchange's forms become CIDR ranges: one of theirs may be several of ours.
 static void build_ranges(struct ph_builder *b, const struct ph_value *value,
                          struct ph_receive_connector *connector)
 {
-    struct ph_cidr *ranges = ph_build_alloc(b, value->word_count * sizeof(*ranges));
+    struct ph_buf texts = {0}; // each ended by NUL
+    struct ph_cidr *ranges;
+    size_t count = 0;
 
     for (size_t i = 0; i < value->word_count; i++) {
-        if (!ph_cidr_parse(value->words[i], &ranges[i])) {
+        bool everything = false;
+
+        if (!ph_ranges_read(value->words[i], &texts, &everything)) {
             ph_build_error(b, value->at, "C17", "RemoteIPRanges",
-                           "\"%.*s\" is no range; write \"192.0.2.0/24\" or an address",
+                           "\"%.*s\" is no range; write \"192.0.2.0/24\", "
+                           "\"192.0.2.1-192.0.2.9\" or an address",
                            PH_STR_ARG(value->words[i]));
-        } else if (ranges[i].prefix_len == 0) {
+        } else if (everything) {
             ph_build_warning(b, value->at, "W18", "RemoteIPRanges",
                              "%.*s lets everybody relay: an open relay",
                              PH_STR_ARG(value->words[i]));
         }
     }
+    for (size_t i = 0; i < texts.len; i++) {
+        count += texts.data[i] == '\0';
+    }
+    ranges = ph_build_alloc(b, count * sizeof(*ranges));
+    count = 0;
+    for (size_t i = 0; i < texts.len; i += strlen(texts.data + i) + 1) {
+        PH_CHECK(ph_cidr_parse(ph_str_from(texts.data + i), &ranges[count]));
+        count++;
+    }
     connector->remote_ip_ranges = ranges;
-    connector->remote_ip_range_count = value->word_count;
+    connector->remote_ip_range_count = count;
+    ph_buf_deinit(&texts);
 }
 
 static int compare_users(const void *a, const void *b)

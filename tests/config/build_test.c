@@ -123,7 +123,10 @@ static const struct {
     {"C17", RECEIVE("Bindings = {\"2525\"}"), "2: C17 Bindings",
      RECEIVE("Bindings = {\"127.0.0.1:0\"}")},
     {"C17", RECEIVE("RemoteIPRanges = {\"10.0.0.0/33\"}"), "2: C17 RemoteIPRanges",
-     RECEIVE("RemoteIPRanges = {\"10.0.0.0/8\"}")},
+     RECEIVE("RemoteIPRanges = {\"10.0.0.0/8\", \"192.0.2.1-192.0.2.9\", "
+             "\"192.0.2.0(255.255.255.0)\"}")},
+    {"C17", RECEIVE("RemoteIPRanges = {\"10.0.0.9-10.0.0.1\"}"), "2: C17 RemoteIPRanges",
+     RECEIVE("RemoteIPRanges = {\"10.0.0.1-10.0.0.1\"}")},
     {"C17", RECEIVE("ConnectionTimeout = 1m\n ConnectionInactivityTimeout = 1m"),
      "3: C17 ConnectionInactivityTimeout",
      RECEIVE("ConnectionTimeout = 1m\n ConnectionInactivityTimeout = 59s")},
@@ -285,6 +288,8 @@ static const struct {
     {"W17", "Resolver {\n Port = 2525\n}\n", "2: W17 Port", "Resolver { Port = 25 }\n"},
     {"W20", "Resolver {\n Forwarders = {\"127.0.0.1\"}\n}\n", "2: W20 Forwarders",
      "Resolver { Forwarders = {\"127.0.0.1\"} TrustAnchor = \"/anchor\" }\n"},
+    {"W18", RECEIVE("RemoteIPRanges = {\"0.0.0.0-255.255.255.255\"}"), "2: W18 RemoteIPRanges",
+     RECEIVE("RemoteIPRanges = {\"0.0.0.1-255.255.255.255\"}")},
     {"W18", RECEIVE("RemoteIPRanges = {\"0.0.0.0/0\"}"), "2: W18 RemoteIPRanges",
      RECEIVE("RemoteIPRanges = {\"0.0.0.0/1\"}")},
 };

@@ -1,5 +1,5 @@
 // Ranges of addresses → CIDR.
-#include "cli/import_ranges.h"
+#include "config/ranges.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -82,7 +82,7 @@ static bool put_masked(const struct ph_endpoint *address, struct ph_str mask_tex
     return true;
 }
 
-bool ph_import_ranges(struct ph_str text, struct ph_buf *out, bool *out_everything)
+bool ph_ranges_read(struct ph_str text, struct ph_buf *out, bool *out_everything)
 {
     struct ph_str rest = ph_str_trim(text);
     struct ph_str first = rest;
