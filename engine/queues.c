@@ -475,6 +475,11 @@ static void fail_some(struct ph_queue *queue)
     if (ph_timer_armed(&queue->retry_timer)) {
         return;
     }
+    if (worker->opening) {
+        // Found by recovery: its message is read, and its end recorded, when the log is open.
+        ph_wheel_set(&worker->wheel, &queue->retry_timer, worker->io->now_ns);
+        return;
+    }
     for (unsigned i = 0; i < PH_QUEUE_FAIL_BATCH && queue->ready.count > 0; i++) {
         uint32_t recipient = ph_ready_take(&queue->ready, &worker->store);
 

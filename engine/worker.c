@@ -349,6 +349,7 @@ int ph_worker_open(struct ph_worker *worker, struct ph_buf *error)
     ph_timer_init(&worker->sweep_timer, on_sweep, worker);
     ph_wheel_set(&worker->wheel, &worker->sweep_timer, worker->io->now_ns + sweep_rest_ns(worker));
     ph_compaction_start(worker);
+    worker->opening = true;
     // The adopted ones first in the table, their own last to be opened: recovery routes through it.
     result = open_log(worker, worker->index, &worker->spool, error);
     worker->adopted = ph_alloc((size_t)(logs / workers + 1) * sizeof(struct ph_spool *));
@@ -357,6 +358,7 @@ int ph_worker_open(struct ph_worker *worker, struct ph_buf *error)
         result = open_log(worker, (uint16_t)log, &worker->adopted[worker->adopted_count], error);
         worker->adopted_count += result == 0;
     }
+    worker->opening = false;
     if (result == 0 && worker->index == 0) {
         ph_revocation_open(worker);
         worker->tlsrpt = ph_tlsrpt_sender_create(worker);

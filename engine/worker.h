@@ -157,6 +157,7 @@ struct ph_worker {
     struct ph_buf log;                 // lines of the delivery log, handed over once a turn
     struct ph_log_chain log_chain;
 
+    bool opening; // its logs are being recovered: nothing can be read from them yet
     bool stopping;
     _Atomic bool stopped; // read by the engine
     uint64_t stop_deadline_ms;
