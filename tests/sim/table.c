@@ -348,13 +348,9 @@ static bool enough(struct sim *sim)
 
 // --- the end ---
 
-static bool is_over(const struct table_recipient *r)
-{
-    return r->accepts > 0 || r->failed > 0;
-}
-
-// Recipients that wait, as the peers and the log have it; and those that may wait beside, as their
-// client never learned what became of them.
+// Recipients that wait, as the peers and the log have it; and those that may wait beside: their
+// client never learned what became of them, or a host took them that should not have been sent to
+// and its reply was lost.
 static void count_waiting(const struct sim_stage *stage, uint64_t *out_surely, uint64_t *out_most)
 {
     *out_surely = 0;
@@ -364,10 +360,12 @@ static void count_waiting(const struct sim_stage *stage, uint64_t *out_surely, u
 
         for (unsigned n = 0; play != NULL && n < play->recipient_count; n++) {
             const struct table_recipient *r = &play->recipients[n];
-            bool waits = !is_over(r) && r->message->state != TABLE_REFUSED;
+            bool over = r->delivered > 0 || r->failed > 0;
 
-            *out_surely += waits && r->message->state == TABLE_ACKED;
-            *out_most += waits;
+            if (!over && r->message->state != TABLE_REFUSED && (r->accepts == 0 || r->excused)) {
+                *out_most += 1;
+                *out_surely += r->accepts == 0 && r->message->state == TABLE_ACKED;
+            }
         }
     }
 }
@@ -393,7 +391,13 @@ static bool drained(struct sim *sim)
 
 static void stalled(struct sim *sim)
 {
-    char why[SIM_FAILURE_BYTES_MAX] = "more waits than should";
+    char why[SIM_FAILURE_BYTES_MAX];
+    uint64_t surely;
+    uint64_t most;
+
+    count_waiting(sim->stage, &surely, &most);
+    snprintf(why, sizeof(why), "%llu recipients wait, and at most %llu should",
+             (unsigned long long)sim_queued(sim), (unsigned long long)most);
 
     for (unsigned i = 0; i < sim->stage->table->row_count; i++) {
         if (sim->stage->plays[i] != NULL &&
