@@ -62,7 +62,7 @@ void ph_pki_append_leaf(struct ph_pki *pki, enum ph_pki_kind kind, const char *h
 {
     struct ph_str name = ph_str_from(kind == PH_PKI_WRONG_NAME ? "mx.somebody-else.example" : host);
     struct ph_certs_options options = {
-        .common_name = host, .dns_names = &name, .dns_name_count = 1};
+        .common_name = name.data, .dns_names = &name, .dns_name_count = 1};
     struct ph_cert *issuer = pki->intermediate;
     struct ph_cert *leaf;
 
