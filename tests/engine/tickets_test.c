@@ -86,6 +86,7 @@ static enum ph_handshake_kind connect_once(struct ph_tls_context *context, struc
 {
     struct ph_tls_session *client = ph_tls_session_connect(
         context, &(struct ph_tls_client_options){.session_id = 1,
+                                                 .groups = PH_STR("X25519:P-256"),
                                                  .sni = PH_STR("mx.contoso.test"),
                                                  .resumption_key = ph_str_from(name),
                                                  .ticket_acceptable = want != NULL ? judge : NULL,
