@@ -716,32 +716,6 @@ static void on_timer(struct ph_timer *timer)
     ph_connection_settle(c);
 }
 
-// A ClientHello of several segments got no answer, and a shorter one can be sent: some hosts read
-// but one segment, and some boxes on the way drop what doesn't fit it.
-static bool hello_lost(const struct ph_connection *c)
-{
-    return ph_tls_session_unanswered_hello(c->tls) > PH_TLS_HELLO_BYTES && !c->small_hello &&
-           ph_tls_groups_shrinkable(connector_of(c)->tls_groups);
-}
-
-// By the same policy: TlsRequireGroups stands, and nothing goes in the clear for it.
-static void retry_smaller(struct ph_connection *c, const struct ph_reason *reason)
-{
-    struct ph_session_note *note = ph_connection_note_create(c);
-    struct ph_reason told = ph_reason_make(
-        reason->kind, "%s; our ClientHello of %zu bytes needs two segments: once more in one",
-        reason->sentence, ph_tls_session_unanswered_hello(c->tls));
-
-    ph_flights_failed(c->worker, &c->endpoint);
-    ph_dialogue_failed(c, &told);
-    PH_COUNT(c->worker, attempts, 1);
-    c->opened_for->step = "handshake";
-    c->opened_for->proof = ph_connection_proof(c, c->opened_for);
-    ph_delivery_log_attempt(c->worker, c->opened_for, note, &told);
-    ph_session_note_release(note);
-    ph_connection_request_close(c, PH_CONNECTION_THEN_SMALLER);
-}
-
 // The connection is lost, or the peer can't be talked to any more.
 void ph_connection_broken(struct ph_connection *c, const struct ph_reason *reason)
 {
@@ -769,8 +743,7 @@ void ph_connection_broken(struct ph_connection *c, const struct ph_reason *reaso
     if (handshake) {
         PH_COUNT(c->worker, handshakes_failed, 1);
     }
-    if (c->state == PH_CONNECTION_HANDSHAKE && hello_lost(c)) {
-        retry_smaller(c, &kept);
+    if (c->state == PH_CONNECTION_HANDSHAKE && ph_connection_retry_smaller(c, &kept)) {
         return;
     }
     if (c->state == PH_CONNECTION_HANDSHAKE &&

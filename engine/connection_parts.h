@@ -1,5 +1,6 @@
-// What the files of a connection share: engine/connection (hosts, addresses, socket, deadlines) and
-// engine/connection_session (the conversation over it). Nobody else includes it.
+// What the files of a connection share: engine/connection (hosts, addresses, socket, deadlines),
+// engine/connection_session (the conversation over it), engine/connection_tls (the handshake) and
+// engine/connection_gate (what is known, judged). Nobody else includes it.
 #pragma once
 
 #include "engine/connection.h"
@@ -111,9 +112,6 @@ void ph_connection_arm_deadline(struct ph_connection *c, bool progress);
 void ph_connection_greet(struct ph_connection *c); // connected: the conversation begins
 void ph_connection_on_received(struct ph_op *op);
 void ph_connection_on_sent(struct ph_op *op);
-// Revocation lists are not waited for any longer: judge by what is at hand.
-void ph_connection_verify(struct ph_connection *c);
-void ph_connection_stop_waiting(struct ph_connection *c);
 // The end of every entry: what was decided is carried out.
 void ph_connection_settle(struct ph_connection *c);
 // It succeeded: no other address will be tried, and what failed before doesn't count.
@@ -121,14 +119,44 @@ void ph_connection_drop_plan(struct ph_connection *c);
 // Takes the results of transactions that are over, wherever they stand.
 void ph_connection_finish_done(struct ph_connection *c);
 
-// What the gate goes by before there is a session.
+// engine/connection_tls
+void ph_connection_begin_handshake(struct ph_connection *c); // 220 to STARTTLS was read
+void ph_connection_handshake(struct ph_connection *c);       // more of it has come
+// The handshake failed for want of an answer to a long ClientHello: once more with a shorter one,
+// where that is possible. False: it isn't.
+PH_MUST_CHECK bool ph_connection_retry_smaller(struct ph_connection *c,
+                                               const struct ph_reason *reason);
+// Revocation lists are not waited for any longer: judge by what is at hand.
+void ph_connection_verify(struct ph_connection *c);
+void ph_connection_stop_waiting(struct ph_connection *c);
+
+// engine/connection_gate
+const struct ph_tls_facts *ph_connection_facts(const struct ph_connection *c); // of this session
+// What was found so far, for the log; plaintext until a handshake is over.
+const struct ph_tls_facts *ph_connection_known_facts(const struct ph_connection *c);
+// The lists it was made with are noted: the session ends with them.
+const struct ph_chain_verdict *ph_connection_verdict(struct ph_connection *c,
+                                                     const struct ph_chain *chain,
+                                                     const struct ph_trust *trust);
+// What the gate goes by; `facts` NULL: before there is a session.
 struct ph_gate_subject ph_connection_subject(struct ph_connection *c,
                                              const struct ph_dispatch *dispatch,
                                              const struct ph_tls_facts *facts);
-
+// Is a session of these facts worth going on with for the message it was opened for?
+PH_MUST_CHECK bool ph_connection_acceptable(struct ph_connection *c,
+                                            const struct ph_tls_facts *facts,
+                                            struct ph_reason *out_reason);
+// What is known of the peer's chain, by the policy of `dispatch`.
+struct ph_session_proof ph_connection_proof(struct ph_connection *c,
+                                            const struct ph_dispatch *dispatch);
+// Mode = report: what the whole setting would have said is noted at the dispatch.
+void ph_connection_note_would_defer(struct ph_connection *c, struct ph_dispatch *dispatch);
+// For the messages to come: what this host showed.
+void ph_connection_note_prospect(struct ph_connection *c, const struct ph_tls_facts *facts);
 // Of the address at hand; NULL: mail would have been sent.
 void ph_connection_report_trial(struct ph_connection *c, const struct ph_reason *reason,
                                 const char *step);
+
 // engine/connection_report: counts the session for TLS reports (RFC 8460). What was measured on it
 // decides; or it failed, for this reason.
 void ph_connection_report(struct ph_connection *c, const struct ph_tls_facts *facts);
@@ -139,9 +167,3 @@ void ph_connection_report_failure(struct ph_connection *c, enum ph_reason_kind k
 struct ph_session_note *ph_connection_note_create(const struct ph_connection *c);
 // engine/connection
 const struct ph_endpoint *ph_connection_source(const struct ph_connection *c); // NULL: any
-// engine/connection_session: what was found so far, for the log; plaintext until a handshake is
-// over.
-const struct ph_tls_facts *ph_connection_known_facts(const struct ph_connection *c);
-// What is known of the peer's chain, by the policy of `dispatch`.
-struct ph_session_proof ph_connection_proof(struct ph_connection *c,
-                                            const struct ph_dispatch *dispatch);

@@ -1,24 +1,13 @@
-// The conversation over one socket: bytes in and out, STARTTLS, the gate, messages.
+// The conversation over one socket: bytes in and out, replies, messages.
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "engine/connection_parts.h"
 #include "engine/delivery.h"
-#include "engine/revocation.h"
-#include "engine/trial.h"
-#include "tls/crls.h"
-#include "tls/verify.h"
-
-#define PH_RESUMPTION_KEY_MAX 600 // sending identity, host, port and server name as text
 
 static void read_replies(struct ph_connection *c);
 static void handle_event(struct ph_connection *c, enum ph_client_event event);
 static void after_ehlo(struct ph_connection *c);
-static void begin_handshake(struct ph_connection *c);
-static void go_on_with_handshake(struct ph_connection *c);
 static void authenticate_or_open(struct ph_connection *c);
 static void heed_reply(struct ph_connection *c, uint16_t code, const char *text);
 static void open_session(struct ph_connection *c);
@@ -37,189 +26,6 @@ void ph_connection_greet(struct ph_connection *c)
     ph_dialogue_begin(c);
     c->plain_facts = ph_tls_facts_plaintext(c->session_id, false);
     c->waiting_for = PH_CLIENT_WAIT_NONE;
-}
-
-// --- the gate ---
-
-static uint64_t thread_cpu_ns(void)
-{
-    struct timespec now = {0};
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now); // for the metrics alone: decides nothing
-    return (uint64_t)now.tv_sec * (1000 * PH_NS_PER_MS) + (uint64_t)now.tv_nsec;
-}
-
-// The lists it was made with are noted at the connection: its session ends with them.
-static const struct ph_chain_verdict *
-verify_chain(struct ph_connection *c, const struct ph_chain *chain, const struct ph_trust *trust)
-{
-    struct ph_worker *worker = c->worker;
-    const struct ph_crls *crls = ph_tls_context_crls(worker->tls);
-    const struct ph_chain_verdict *verdict =
-        ph_verify_cached(worker->tls, chain, trust, ph_worker_wall_ms(worker));
-
-    if (verdict == NULL) {
-        uint64_t began_ns = thread_cpu_ns(); // a system call: not for each message
-
-        verdict = ph_verify_chain(worker->tls, chain, trust, ph_worker_wall_ms(worker));
-        PH_COUNT(worker, verify_cpu_ns, thread_cpu_ns() - began_ns);
-    }
-    if (ph_crls_changed_since(crls, &c->lists)) {
-        c->lists = (struct ph_crls_asked){0};
-    }
-    ph_crls_ask(&c->lists, crls, &verdict->crl_issuers);
-    return verdict;
-}
-
-// The verdict on this chain by the host's TLSA records; made anew for another chain, or when a date
-// in it has come.
-static const struct ph_dane_verdict *dane_verdict(struct ph_connection *c,
-                                                  const struct ph_chain *chain, uint64_t wall_ms)
-{
-    struct ph_dane_verdict *verdict = c->dane_verdict;
-
-    if (verdict == NULL) {
-        verdict = c->dane_verdict = ph_alloc(sizeof(*verdict));
-    }
-    if (memcmp(verdict->chain_hash, chain->hash, PH_SHA256_BYTES) != 0 ||
-        (int64_t)(wall_ms / 1000) >= verdict->valid_until_s) {
-        ph_dane_verify(chain, &c->tlsa, wall_ms, verdict);
-    }
-    return verdict;
-}
-
-static struct ph_gate_subject subject_by(struct ph_connection *c,
-                                         const struct ph_dispatch *dispatch,
-                                         const struct ph_tls_policy *policy,
-                                         const struct ph_tls_facts *facts)
-{
-    struct ph_gate_subject subject = {
-        .facts = facts,
-        .tlsa = &c->tlsa,
-        .connector = dispatch->connector,
-        .recipient_domain = dispatch->domain,
-        .host = c->host->is_literal ? PH_STR_NONE : ph_str_from(c->host->name),
-        .address = ph_str_from(c->address),
-        .wall_ms = ph_worker_wall_ms(c->worker),
-    };
-
-    if (facts == NULL) {
-        return subject;
-    }
-    if (facts->chain != NULL && c->tlsa.status == PH_TLSA_USABLE) {
-        subject.dane = dane_verdict(c, facts->chain, subject.wall_ms);
-    }
-    if (facts->chain != NULL && policy->trust != NULL && ph_tls_policy_wants_verdict(policy)) {
-        subject.verdict = verify_chain(c, facts->chain, policy->trust);
-    }
-    if (c->state == PH_CONNECTION_EHLO_AGAIN || c->state == PH_CONNECTION_AUTH ||
-        c->state == PH_CONNECTION_OPEN) {
-        subject.peer_offers_requiretls = ph_client_ehlo(c->client)->requiretls;
-    }
-    return subject;
-}
-
-struct ph_gate_subject ph_connection_subject(struct ph_connection *c,
-                                             const struct ph_dispatch *dispatch,
-                                             const struct ph_tls_facts *facts)
-{
-    return subject_by(c, dispatch, dispatch->policy, facts);
-}
-
-static const struct ph_tls_facts *facts_of(const struct ph_connection *c)
-{
-    return c->tls != NULL ? ph_tls_session_facts(c->tls) : &c->plain_facts;
-}
-
-const struct ph_tls_facts *ph_connection_known_facts(const struct ph_connection *c)
-{
-    return c->tls != NULL && ph_tls_session_complete(c->tls) ? ph_tls_session_facts(c->tls)
-                                                             : &c->plain_facts;
-}
-
-struct ph_session_proof ph_connection_proof(struct ph_connection *c,
-                                            const struct ph_dispatch *dispatch)
-{
-    const struct ph_tls_facts *facts = ph_connection_known_facts(c);
-    struct ph_session_proof proof = {.dane = c->tlsa.status};
-
-    if (facts->chain != NULL && dispatch->policy->trust != NULL) {
-        const struct ph_chain_verdict *verdict =
-            verify_chain(c, facts->chain, dispatch->policy->trust);
-
-        proof.chain_judged = true;
-        proof.chain = verdict->kind;
-        proof.revocation = verdict->revocation;
-    }
-    return proof;
-}
-
-// Mode = report: what would the whole setting have said of this session?
-static void note_report(struct ph_connection *c, struct ph_dispatch *dispatch)
-{
-    struct ph_tls_policy whole = *dispatch->policy;
-    const struct ph_tls_facts *facts = facts_of(c);
-    struct ph_gate_subject subject;
-    struct ph_reason reason;
-
-    if (!whole.report) {
-        return;
-    }
-    whole.report = false;
-    subject = subject_by(c, dispatch, &whole, facts);
-    PH_COUNT(c->worker, report_messages, 1);
-    if (ph_gate_judge_session(&whole, &subject, &reason) == PH_GATE_REFUSED) {
-        if (c->plaintext_only && reason.kind == PH_REASON_STARTTLS_REFUSED) {
-            // This session is the one after the handshake that failed.
-            reason = ph_reason_make(PH_REASON_TLS_HANDSHAKE_FAILED,
-                                    "connector %.*s demands TLS; the TLS handshake with %s (%s) "
-                                    "failed, and Mode = report let the mail go in the clear",
-                                    PH_STR_ARG(dispatch->connector), c->host->name, c->address);
-        }
-        free(dispatch->would_defer);
-        dispatch->would_defer = ph_alloc(sizeof(reason));
-        *dispatch->would_defer = reason;
-        PH_COUNT(c->worker, would_defer[reason.kind], 1);
-    }
-}
-
-enum ph_gate_result ph_connection_judge(struct ph_connection *c, struct ph_dispatch *dispatch,
-                                        struct ph_clearance **out_clearance,
-                                        struct ph_reason *out_reason)
-{
-    const struct ph_tls_facts *facts = facts_of(c);
-    struct ph_gate_subject subject;
-
-    ph_hops_face(dispatch, c->host->name, ph_worker_wall_ms(c->worker));
-    subject = ph_connection_subject(c, dispatch, facts);
-    // A session that went on in the clear after a failed handshake is for those who allow that.
-    if (!facts->encrypted && facts->starttls_offered && dispatch->policy->level != PH_TLS_NEVER &&
-        dispatch->policy->fallback == PH_TLS_FALLBACK_DEFER) {
-        *out_reason = ph_reason_make(
-            PH_REASON_STARTTLS_REFUSED,
-            "connector %.*s has OpportunisticFallback = defer; %s (%s) offered STARTTLS, but the "
-            "session is not encrypted",
-            PH_STR_ARG(dispatch->connector), c->host->name, c->address);
-        return PH_GATE_REFUSED;
-    }
-    return ph_gate_judge(dispatch->policy, &subject, PH_CLEARANCE_ENVELOPE, out_clearance,
-                         out_reason);
-}
-
-static bool session_acceptable(struct ph_connection *c, const struct ph_tls_facts *facts,
-                               struct ph_reason *out_reason)
-{
-    struct ph_gate_subject subject = ph_connection_subject(c, c->opened_for, facts);
-
-    return ph_gate_judge_session(c->opened_for->policy, &subject, out_reason) == PH_GATE_CLEARED;
-}
-
-// A ticket is offered only where the facts behind it would be accepted today.
-static bool ticket_acceptable(void *owner, const struct ph_tls_facts *facts)
-{
-    struct ph_reason unused;
-
-    return session_acceptable(owner, facts, &unused);
 }
 
 // --- sending ---
@@ -390,22 +196,13 @@ static void peer_ended(struct ph_connection *c, const char *how)
     }
 }
 
-static void handshake_failed(struct ph_connection *c)
-{
-    struct ph_reason reason =
-        ph_reason_make(PH_REASON_TLS_HANDSHAKE_FAILED, "the TLS handshake with %s (%s) failed: %s",
-                       c->host->name, c->address, ph_tls_session_failure(c->tls));
-
-    ph_connection_broken(c, &reason);
-}
-
 // What TLS has deciphered, as far as it is wanted.
 static void read_tls(struct ph_connection *c)
 {
     enum ph_tls_result result = PH_TLS_OK;
 
     if (c->state == PH_CONNECTION_HANDSHAKE) {
-        go_on_with_handshake(c);
+        ph_connection_handshake(c);
     }
     while (!c->close_requested && !before_ehlo_again(c) && result == PH_TLS_OK) {
         result = ph_tls_session_read(c->tls, &c->inbound, PH_CONNECTION_READ_BYTES_MAX);
@@ -508,7 +305,7 @@ static void handle_event(struct ph_connection *c, enum ph_client_event event)
         }
         break;
     case PH_CLIENT_EVENT_STARTTLS_READY:
-        begin_handshake(c);
+        ph_connection_begin_handshake(c);
         break;
     case PH_CLIENT_EVENT_STARTTLS_REFUSED:
         reason = ph_reason_make(PH_REASON_STARTTLS_REFUSED,
@@ -565,11 +362,6 @@ static void handle_event(struct ph_connection *c, enum ph_client_event event)
 
 // --- from the first EHLO to an open session ---
 
-static void note_prospect(struct ph_connection *c, const struct ph_tls_facts *facts)
-{
-    ph_prospects_note(c->site, (size_t)(c->host - c->site->spec->hosts), facts);
-}
-
 static void after_ehlo(struct ph_connection *c)
 {
     const struct ph_tls_policy *policy = c->opened_for->policy;
@@ -584,164 +376,13 @@ static void after_ehlo(struct ph_connection *c)
         return;
     }
     if (!offered) {
-        note_prospect(c, &c->plain_facts);
+        ph_connection_note_prospect(c, &c->plain_facts);
         ph_connection_report_failure(c, PH_REASON_TLS_NOT_OFFERED);
     }
-    if (!session_acceptable(c, &c->plain_facts, &reason)) {
+    if (!ph_connection_acceptable(c, &c->plain_facts, &reason)) {
         ph_connection_address_failed(c, &reason, "starttls");
     } else {
         authenticate_or_open(c);
-    }
-}
-
-// What the handshake asks for: the host, or where its TLSA records were found (RFC 7672 §8.1).
-static struct ph_str server_name(const struct ph_connection *c)
-{
-    if (c->host->is_literal) {
-        return PH_STR_NONE;
-    }
-    return ph_str_from(ph_gate_dane_applies(c->opened_for->policy, &c->tlsa) ? c->tlsa.base_domain
-                                                                             : c->host->name);
-}
-
-static void begin_handshake(struct ph_connection *c)
-{
-    const struct ph_send_connector *connector = c->site->spec->connector;
-    const struct ph_tls_policy *policy = c->opened_for->policy;
-    struct ph_flight flight = ph_flights_of(c->worker, &c->endpoint);
-    char key[PH_RESUMPTION_KEY_MAX];
-    int key_len = snprintf(key, sizeof(key), "%016llx %s %u %.*s",
-                           (unsigned long long)connector->sending_identity, c->host->name,
-                           c->endpoint.port, PH_STR_ARG(server_name(c)));
-
-    c->state = PH_CONNECTION_HANDSHAKE;
-    c->handshake_began_ns = c->worker->io->now_ns;
-    c->small_hello = flight.small;
-    c->tls = ph_tls_session_connect(c->worker->tls,
-                                    &(struct ph_tls_client_options){
-                                        .session_id = c->session_id,
-                                        .sni = server_name(c),
-                                        .resumption_key = {.data = key, .len = (size_t)key_len},
-                                        .identity = connector->identity,
-                                        .version_min = policy->version_min,
-                                        .groups = connector->tls_groups,
-                                        .key_share = flight.key_share,
-                                        .small_hello = flight.small,
-                                        .ticket_acceptable = ticket_acceptable,
-                                        .owner = c,
-                                    });
-    ph_connection_set_timer(c, connector->timeouts.tls_ms);
-    go_on_with_handshake(c);
-}
-
-static void note_full_handshake(struct ph_connection *c, const struct ph_tls_facts *facts)
-{
-    const struct ph_dispatch *dispatch = c->opened_for;
-    uint64_t verified = ph_verify_stats(c->worker->tls).full;
-    struct ph_session_proof proof = ph_connection_proof(c, dispatch);
-
-    PH_COUNT(c->worker, handshakes_full, 1);
-    if (proof.chain_judged && ph_verify_stats(c->worker->tls).full == verified) {
-        PH_COUNT(c->worker, handshakes_chain_cached, 1);
-    }
-    if (facts->chain != NULL) {
-        ph_peers_seen(c->worker, c->host->name, dispatch, facts->chain,
-                      ph_tls_policy_needs_chain(dispatch->policy) && proof.chain_judged &&
-                          proof.chain == PH_REASON_NONE);
-    }
-}
-
-// A good chain of which nothing is known yet but where to ask.
-static bool lacks_revocation(struct ph_connection *c, const struct ph_tls_facts *facts)
-{
-    const struct ph_tls_policy *policy = c->opened_for->policy;
-    const struct ph_chain_verdict *verdict;
-
-    if (facts->chain == NULL || policy->trust == NULL || !ph_tls_policy_needs_chain(policy) ||
-        !ph_trust_fetches(policy->trust)) {
-        return false;
-    }
-    verdict = verify_chain(c, facts->chain, policy->trust);
-    return verdict->kind == PH_REASON_NONE && verdict->revocation == PH_REVOCATION_UNKNOWN;
-}
-
-static void go_on_with_handshake(struct ph_connection *c)
-{
-    struct ph_tls_facts *facts;
-
-    switch (ph_tls_session_handshake(c->tls)) {
-    case PH_TLS_MORE:
-        return;
-    case PH_TLS_CLOSED:
-    case PH_TLS_FAILED:
-        handshake_failed(c);
-        return;
-    case PH_TLS_OK:
-        break;
-    }
-    facts = ph_tls_session_facts(c->tls);
-    facts->starttls_offered = true;
-    facts->handshake_us = (c->worker->io->now_ns - c->handshake_began_ns) / 1000;
-    ph_flights_succeeded(c->worker, &c->endpoint, facts);
-    if (facts->handshake == PH_HANDSHAKE_RESUMED) {
-        PH_COUNT(c->worker, handshakes_resumed, 1);
-    } else {
-        note_full_handshake(c, facts);
-    }
-    ph_dialogue_note(c, "%s %s%s%s%s%s%s, certificate %s, issued by %s",
-                     ph_tls_version_name(facts->version), facts->cipher,
-                     facts->group[0] != '\0' ? " " : "", facts->group,
-                     facts->hello_retried ? " (it asked for that group)" : "",
-                     facts->handshake == PH_HANDSHAKE_RESUMED ? ", resumed" : "",
-                     facts->client_certificate_requested ? ", asks for ours" : "",
-                     facts->chain != NULL ? facts->chain->subject : "none",
-                     facts->chain != NULL ? facts->chain->issuer : "nobody");
-    c->state = PH_CONNECTION_VERIFY;
-    if (lacks_revocation(c, facts)) {
-        c->revocation_ticket =
-            ph_revocation_ask(c->worker, facts->chain, c->opened_for->policy->trust);
-        TAILQ_INSERT_TAIL(&c->worker->revocation_waiting, c, revocation_link);
-        ph_connection_set_timer(c, PH_CONNECTION_VERIFY_MS);
-    } else {
-        ph_connection_verify(c);
-    }
-}
-
-void ph_connection_stop_waiting(struct ph_connection *c)
-{
-    if (c->revocation_ticket != 0) {
-        TAILQ_REMOVE(&c->worker->revocation_waiting, c, revocation_link);
-        c->revocation_ticket = 0;
-    }
-}
-
-void ph_connection_verify(struct ph_connection *c)
-{
-    struct ph_reason reason;
-
-    ph_connection_stop_waiting(c);
-    note_prospect(c, facts_of(c));
-    ph_connection_report(c, facts_of(c));
-    if (!session_acceptable(c, facts_of(c), &reason)) {
-        ph_connection_address_failed(c, &reason, "verify");
-        return;
-    }
-    c->state = PH_CONNECTION_EHLO_AGAIN;
-    ph_client_tls_established(c->client);
-    ph_connection_arm_deadline(c, true);
-}
-
-void ph_connection_revocation_settled(struct ph_worker *worker, uint64_t ticket)
-{
-    struct ph_connection *c;
-
-    TAILQ_FOREACH(c, &worker->revocation_waiting, revocation_link)
-    {
-        if (c->revocation_ticket == ticket) {
-            ph_connection_verify(c);
-            ph_connection_settle(c);
-            return;
-        }
     }
 }
 
@@ -759,7 +400,7 @@ static void authenticate_or_open(struct ph_connection *c)
         return;
     }
     c->state = PH_CONNECTION_AUTH;
-    subject = ph_connection_subject(c, c->opened_for, facts_of(c));
+    subject = ph_connection_subject(c, c->opened_for, ph_connection_facts(c));
     if (ph_gate_judge(c->opened_for->policy, &subject, PH_CLEARANCE_CREDENTIALS, &clearance,
                       &reason) == PH_GATE_REFUSED) {
         ph_connection_address_failed(c, &reason, "auth");
@@ -771,25 +412,6 @@ static void authenticate_or_open(struct ph_connection *c)
                                 PH_STR_ARG(c->opened_for->connector), c->host->name, c->address);
         ph_connection_address_failed(c, &reason, "auth");
     }
-}
-
-void ph_connection_report_trial(struct ph_connection *c, const struct ph_reason *reason,
-                                const char *step)
-{
-    const struct ph_dispatch *dispatch = c->opened_for;
-    struct ph_tls_policy strict = *dispatch->policy;
-    struct ph_session_note *note = ph_connection_note_create(c);
-    struct ph_gate_subject subject;
-
-    strict.level = PH_TLS_DOMAIN_VALIDATION;
-    strict.report = false;
-    subject = subject_by(c, dispatch, &strict, ph_connection_known_facts(c));
-    ph_engine_report_trial(c->worker->engine, &(struct ph_trial){.reason = reason,
-                                                                 .step = step,
-                                                                 .note = note,
-                                                                 .policy = dispatch->policy,
-                                                                 .subject = &subject});
-    ph_session_note_release(note);
 }
 
 // The session could carry the message; it goes no further, and the next address is tried.
@@ -861,11 +483,11 @@ static void send_message(struct ph_connection *c, struct ph_dispatch *dispatch,
         ph_delivery_finish(c->worker, dispatch);
         return;
     }
-    subject = ph_connection_subject(c, dispatch, facts_of(c));
+    subject = ph_connection_subject(c, dispatch, ph_connection_facts(c));
     dispatch->verified_by = ph_gate_verified_by(dispatch->policy, &subject);
     dispatch->step = "mail";
     dispatch->proof = ph_connection_proof(c, dispatch);
-    note_report(c, dispatch);
+    ph_connection_note_would_defer(c, dispatch);
     dispatch->attempt_ms = ph_worker_now_ms(c->worker);
     dispatch->reused_session = c->messages_sent > 0;
     dispatch->peer_dsn = ph_client_ehlo(c->client)->dsn;

@@ -89,7 +89,7 @@ MUTANTS = {
         "    ph_revocation_check(&question, &answer);",
         "    ph_revocation_check(&question, &answer);\n"
         "    answer.status = PH_REVOCATION_GOOD;"),
-    "session-facts-ignored": ("engine/connection_session.c",
+    "session-facts-ignored": ("engine/connection_gate.c",
         "    return ph_gate_judge(dispatch->policy, &subject, PH_CLEARANCE_ENVELOPE, out_clearance,",
         "    return ph_gate_judge(&c->site->spec->connector->policy, &subject, PH_CLEARANCE_ENVELOPE,"
         " out_clearance,"),
