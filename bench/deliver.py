@@ -95,10 +95,7 @@ def daemon_run(scenario, messages, options, started=lambda daemon: None):
 
 
 def median_of(runs, key):
-    values = Runs()
-    for run in runs:
-        values.add(run[key])
-    return values.median()
+    return Runs.of(runs, key).median()
 
 
 def main():

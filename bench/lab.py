@@ -138,9 +138,9 @@ def end(process):
 
 
 class Daemon:
-    """posthaste run on a configuration; `domains` are lines of LocalData."""
+    """posthaste run on a configuration; `lines` are LocalData's; `under`: a command that runs it."""
 
-    def __init__(self, lab, port, lines, connector="", workers=1, durability="commit", extra=""):
+    def __init__(self, lab, port, lines, connector="", workers=1, durability="commit", extra="", under=()):
         self.http = free_port()
         self.lab = lab
         data = ",\n".join(f'"{line}"' for line in lines)
@@ -158,7 +158,7 @@ Resolver {{ Port = {port} AllowedDestinations = {{"127.0.0.0/8"}}
 {extra}
 """)
         with open(lab.path / "errors", "ab") as errors:
-            self.process = lab.start([BUILD / "posthaste", "run", "-c", lab.path / "posthaste.conf"],
+            self.process = lab.start([*under, BUILD / "posthaste", "run", "-c", lab.path / "posthaste.conf"],
                                      stdout=subprocess.PIPE, stderr=errors, text=True)
         self.listening = None
         for line in self.process.stdout:
@@ -193,6 +193,12 @@ class Runs:
 
     def __init__(self):
         self.values = []
+
+    @classmethod
+    def of(cls, runs, key):
+        figures = cls()
+        figures.values = [run[key] for run in runs]
+        return figures
 
     def add(self, value):
         self.values.append(value)
