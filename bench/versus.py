@@ -21,6 +21,9 @@ SCENARIOS = {
 }
 
 
+PER_SITE = 10 # messages to each of many sites: a site that gets a single one is all handshake
+
+
 class Posthaste:
     name, share = "posthaste", 1
 
@@ -51,7 +54,8 @@ def run(kind, scenario, messages, disk):
         before, drain_before, began = server.cpu(), own_cpu_seconds(drain.pid), time.monotonic()
         try:
             feed_cpu, fed = lab.feed(server.listening, messages=messages, size=scenario.get("size", 4096),
-                                     connections=20, recipient="u@d#.test", modulo=scenario["sites"])
+                                     connections=20, recipient="u@d#.test",
+                                     modulo=min(scenario["sites"], max(1, messages // PER_SITE)))
             wait_for(lambda: lab.tally("drain.tally")["distinct"] >= messages, 60, f"{kind.name}'s delivery")
         except RuntimeError as error:
             raise RuntimeError(f"{error}; its last words:\n{server.words()}") from error
@@ -77,7 +81,9 @@ def compare(names, servers, options, disk):
         for turn in range(options.runs):
             for kind in servers:
                 try:
-                    figure = run(kind, scenario, int(options.messages * kind.share), disk)
+                    messages = max(options.messages, PER_SITE * scenario["sites"]) if scenario["sites"] > 1 \
+                        else options.messages
+                    figure = run(kind, scenario, int(messages * kind.share), disk)
                     figures.setdefault(kind, []).append(figure)
                 except RuntimeError as error:
                     print(f"  {scenario['title']}: {error}", file=sys.stderr)

@@ -4,10 +4,13 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/date.h"
 #include "engine/connection_parts.h"
 #include "engine/protocol_log.h"
+
+#define PH_DIALOGUE_LINE_BYTES_MAX 512 // of one line; ours
 
 static bool watched(struct ph_site *site)
 {
@@ -38,29 +41,56 @@ static void log_protocol(struct ph_connection *c, enum ph_protocol_event event, 
     }
 }
 
-static void put_line(struct ph_connection *c, char mark, struct ph_str line)
+// A line as it is kept, its bytes behind it: most are never read, and so never written out.
+struct kept_line {
+    uint64_t wall_ms;
+    uint16_t len;
+    char mark;
+};
+
+static void write_out(const struct ph_connection *c, const struct kept_line *kept, const char *line,
+                      struct ph_buf *out)
 {
     char date[PH_DATE_TEXT_MAX];
     char text[PH_REASON_SENTENCE_MAX + 256];
     int len;
 
-    ph_date_format_iso(ph_worker_wall_ms(c->worker), date);
-    log_protocol(c, (enum ph_protocol_event)mark, line);
+    ph_date_format_iso(kept->wall_ms, date);
     len = snprintf(text, sizeof(text), "%s %016llx %s %c %.*s\n", date,
-                   (unsigned long long)c->session_id, c->address, mark,
-                   (int)(line.len < 512 ? line.len : 512), line.data);
+                   (unsigned long long)c->session_id, c->address, kept->mark, (int)kept->len, line);
     len = len < (int)sizeof(text) ? len : (int)sizeof(text) - 1;
     ph_text_make_plain(text, (size_t)len - 1); // all but its end
-    if (!c->usable && c->dialogue.len + (size_t)len <= PH_DIALOGUE_BYTES_MAX) {
-        ph_buf_append_bytes(&c->dialogue, text, (size_t)len);
+    ph_buf_append_bytes(out, text, (size_t)len);
+}
+
+static void show(struct ph_connection *c, const struct kept_line *kept, const char *line)
+{
+    struct ph_dialogue_watch *watch = c->site->watch;
+    size_t before = watch->lines.len;
+
+    write_out(c, kept, line, &watch->lines);
+    if (watch->lines.len > PH_DIALOGUE_WATCH_BYTES_MAX) {
+        watch->left_out += watch->lines.len - before;
+        watch->lines.len = before;
     }
-    if (!watched(c->site)) {
-        return;
+}
+
+static void put_line(struct ph_connection *c, char mark, struct ph_str line)
+{
+    struct kept_line kept = {
+        .wall_ms = ph_worker_wall_ms(c->worker),
+        .len = (uint16_t)(line.len < PH_DIALOGUE_LINE_BYTES_MAX ? line.len
+                                                                : PH_DIALOGUE_LINE_BYTES_MAX),
+        .mark = mark,
+    };
+
+    log_protocol(c, (enum ph_protocol_event)mark, line);
+    if (!c->usable && c->dialogue.len + sizeof(kept) + kept.len <= PH_DIALOGUE_BYTES_MAX) {
+        ph_buf_append_bytes(&c->dialogue, &kept, sizeof(kept));
+        ph_buf_append_bytes(&c->dialogue, line.data, kept.len);
     }
-    if (c->site->watch->lines.len + (size_t)len <= PH_DIALOGUE_WATCH_BYTES_MAX) {
-        ph_buf_append_bytes(&c->site->watch->lines, text, (size_t)len);
-    } else {
-        c->site->watch->left_out += (size_t)len;
+    if (watched(c->site)) {
+        show(c, &kept, line.data);
     }
 }
 
@@ -130,15 +160,29 @@ void ph_dialogue_closed(struct ph_connection *c)
     log_protocol(c, PH_PROTOCOL_DISCONNECTED, PH_STR_NONE);
 }
 
+static void write_dialogue(const struct ph_connection *c, struct ph_buf *out)
+{
+    struct ph_str rest = ph_buf_str(&c->dialogue);
+    struct kept_line kept;
+
+    while (rest.len > 0) {
+        memcpy(&kept, rest.data, sizeof(kept)); // wherever it fell
+        rest = ph_str_after(rest, sizeof(kept));
+        write_out(c, &kept, rest.data, out);
+        rest = ph_str_after(rest, kept.len);
+    }
+}
+
 void ph_dialogue_failed(struct ph_connection *c, const struct ph_reason *reason)
 {
     ph_dialogue_note(c, "%s: %s", ph_reason_token(reason->kind), reason->sentence);
     if (c->usable) {
         return;
     }
-    ph_buf_deinit(&c->site->last_failure);
-    c->site->last_failure = c->dialogue;
-    c->dialogue = (struct ph_buf){0};
+    ph_buf_clear(&c->site->last_failure);
+    write_dialogue(c, &c->site->last_failure);
+    ph_buf_trim(&c->site->last_failure);
+    ph_buf_deinit(&c->dialogue);
 }
 
 static void watch(struct ph_site *site)
