@@ -7,6 +7,7 @@ import time
 
 from lab import (OUT, Daemon, Lab, Runs, file_system, free_port, options_parser, own_cpu_seconds, prepare, save,
                  table, wait_for)
+from plot import bars
 
 TLS = ('RequireTLS = true TlsAuthLevel = DomainValidation TlsDomain = {{{names}}}\n'
        '    TlsTrustAnchors = {{"{root}"}}')
@@ -131,6 +132,9 @@ def main():
            "handshakes", "source+sink CPU"], rows,
           "ratio: CPU seconds per 1,000 messages, the daemon's over the bare relay's in the same run. handshakes:\n"
           "full+resumed, as the sink counted them. The relay always speaks plaintext to one site.")
+    bars("deliver", "CPU a message, microseconds", [
+        (r["title"], {"posthaste": r["cpu_per_1000"] * 1000, "bare relay, plaintext": r["floor_cpu_per_1000"] * 1000})
+        for r in results.values()])
     save("deliver", {"options": vars(options), "scenarios": results})
 
 

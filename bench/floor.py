@@ -5,6 +5,7 @@ import time
 
 from deliver import floor_run, median_of
 from lab import OUT, Lab, file_system, free_port, options_parser, own_cpu_seconds, prepare, save, table, wait_for
+from plot import bars
 
 
 def direct_run(messages, size, connections):
@@ -38,6 +39,10 @@ def main():
     table(f"floor: a bare relay on one ring (spool on {file_system(OUT)}), and source into sink without it",
           ["messages", "durability", "relay/direct", "relay CPU us", "source+sink CPU us", "relay msg/s",
            "direct msg/s", "msg/write"], rows, "CPU in microseconds a message, of the processes named, in the same run.")
+    bars("floor", "CPU a message, microseconds", [
+        (f"{r['size'] // 1024} KiB, {r['connections']} connections",
+         {"bare relay": median_of(r["relay"], "cpu") * 1000, "source and sink": median_of(r["direct"], "cpu") * 1000})
+        for r in results])
     save("floor", {"options": vars(options), "rows": results})
 
 

@@ -6,6 +6,7 @@ instructions are callgrind's, where valgrind is there."""
 import shutil
 
 from lab import Runs, c_program, instructions_per_round, options_parser, prepare, save, table
+from plot import bars
 
 MODES = ("full", "cached", "resumed")
 CRL_BYTES = 10 << 20
@@ -78,6 +79,9 @@ def main():
            "sends+receives"], rows,
           "`of full`: this line's engine CPU over the full handshake's of the same certificates. sends+receives:\n"
           "flights on a socket, the same for both. Bare `cached` takes any chain unseen: it can't be undercut.")
+    bars("handshake", "client CPU a handshake, microseconds", [
+        (f"{c['key']}, {c['certs']} certificate(s), {c['mode']}", {"engine": c["engine_us"], "bare BoringSSL": c["bare_us"]})
+        for c in cells])
     save("handshake", {"options": vars(options), "cells": cells, "crl": listed(options)})
 
 

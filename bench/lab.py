@@ -228,26 +228,29 @@ def file_system(path):
     return found[1]
 
 
+tables = [] # printed so far
+
+
 def table(title, head, rows, note=""):
-    """Prints, and returns it as Markdown for docs/BENCHMARKS.md."""
+    """Prints it; `save` leaves what was printed as Markdown too, for docs/BENCHMARKS.md."""
     rows = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [head] + rows) for i in range(len(head))]
     line = lambda row: "| " + " | ".join(cell.ljust(w) if i == 0 else cell.rjust(w)
                                           for i, (cell, w) in enumerate(zip(row, widths))) + " |"
     rule = "|" + "|".join("-" * (w + 1) + ("-" if i == 0 else ":") for i, w in enumerate(widths)) + "|"
     text = "\n".join([line(head), rule] + [line(row) for row in rows])
-    print(f"\n{title}\n\n{text}")
-    if note:
-        print(f"\n{note}")
-    sys.stdout.flush()
-    return text
+    tables.append(f"{title}\n\n{text}\n" + (f"\n{note}\n" if note else ""))
+    print(f"\n{tables[-1]}", end="", flush=True)
 
 
 def save(name, results):
     OUT.mkdir(parents=True, exist_ok=True)
     path = OUT / f"{name}.json"
-    path.write_text(json.dumps({"benchmark": name, "machine": machine(), **results}, indent=1) + "\n")
-    print(f"\nresults: {path.relative_to(ROOT)}")
+    where = machine()
+    path.write_text(json.dumps({"benchmark": name, "machine": where, **results}, indent=1) + "\n")
+    path.with_suffix(".md").write_text("\n".join(tables) + f"\n{where['cpu']}, {where['cores']} CPUs, Linux "
+                                       f"{where['kernel']}, load {where['load']:.1f}, commit {where['commit']}\n")
+    print(f"\nresults: {path.relative_to(ROOT)}, .md")
 
 
 def options_parser(description, **defaults):

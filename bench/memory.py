@@ -7,6 +7,7 @@ import time
 
 from deliver import TLS, sites
 from lab import (Daemon, Lab, c_program, free_port, memory_kib, options_parser, prepare, save, table, wait_for)
+from plot import bars
 
 
 def kernel_pages():
@@ -59,6 +60,8 @@ def main():
           f"daemon: growth from {options.few} to {options.many} sessions, by the allocator's count and of the process\n"
           f"(with what lies between the pieces). A site of its own: queue, account, tickets and certificates too.\n"
           f"Kernel socket memory of all TCP sockets then: {runs[1]['kernel_pages']} pages (idle buffers are empty).")
+    bars("memory", "bytes each", [(row[0], {"allocated": float(row[1]), **({"resident": float(row[2])} if row[2] else {})})
+                                  for row in rows])
     save("memory", {"options": vars(options), "session": session, "queued": queued, "daemon": runs})
 
 

@@ -8,6 +8,7 @@ import sys
 
 import deliver
 from lab import OUT, options_parser, prepare, save, table
+from plot import bars
 
 # First match wins: what a function belongs to, by its name.
 PARTS = [
@@ -65,6 +66,9 @@ def main():
     table("functions at the top", ["function", "share", "us a message"],
           [[name.strip(), f"{percent:.1f} %", f"{percent / 100 * run['cpu'] * 1000:.2f}"]
            for percent, name in symbols[:options.top]])
+    bars(f"profile-{options.scenario}", f"{scenario['title']}: CPU a message by part, microseconds", [
+        (part, {"posthaste": share / 100 * run["cpu"] * 1000})
+        for part, share in sorted(parts.items(), key=lambda pair: -pair[1])])
     save(f"profile-{options.scenario}", {"parts": parts, "run": run, "symbols": symbols[:200]})
     print(f"callers: perf report -i {data}")
 

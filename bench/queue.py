@@ -7,6 +7,7 @@ import subprocess
 import time
 
 from lab import (BUILD, OUT, Daemon, Lab, free_port, memory_kib, options_parser, prepare, save, table, wait_for)
+from plot import bars
 
 FIRST_DUE_MS = 3000 # behind the fill
 
@@ -72,6 +73,8 @@ def main():
            "spool MB"], rows,
           "B/message: resident memory beyond that of the queue of a thousand, over the messages. ready: from the start\n"
           "of the process to its `ready`. CPU us/delivery: of fresh mail of 4 KiB through the daemon, while the queue waits.")
+    bars("queue", "a delivery beside a long queue, microseconds of CPU", [
+        (f"{r['queued']:,} queued", {"posthaste": r["cpu_us"]}) for r in results])
     save("queue", {"options": vars(options), "runs": results})
 
 

@@ -3,6 +3,7 @@
 beside what a whole message costs the bare relay in the same run."""
 from deliver import floor_run
 from lab import c_program, options_parser, prepare, save, table
+from plot import curves
 
 
 def main():
@@ -20,6 +21,9 @@ def main():
           ["queue", "ns an event", "over 1,000", "growth in the relay's message"], rows,
           f"The last column: what an event costs more than with 1,000 queued, as a part of the bare relay's CPU for a\n"
           f"message ({floor_us:.1f} us in this run): how far from flat the cost of a message is.")
+    curves("schedule", "cost by the length of the queue", "queued", "microseconds", {
+        "an event": [(r["queued"], r["event_ns"] / 1000) for r in results],
+        "the bare relay's message": [(r["queued"], floor_us) for r in results]})
     save("schedule", {"options": vars(options), "floor_us": floor_us, "runs": results})
 
 

@@ -2,6 +2,7 @@
 """The spool: ingest against a plain loop that appends as many records by one write and calls fdatasync, what opening
 again costs, and what copying forward costs. On the file system of the build tree; durability commit."""
 from lab import OUT, Lab, Runs, c_program, file_system, options_parser, prepare, save, table
+from plot import curves
 
 
 def run(lab, runs, **options):
@@ -47,6 +48,9 @@ def main():
             f"{compact['cpu_us']:.2f}", f"{compact['cpu_us'] / ingest['cpu_us']:.2f}"]],
           f"compaction: a message copied; {compact['last']['segments_before']} segments became "
           f"{compact['last']['segments_after']}. Recovery reads from a warm page cache.")
+    curves("spool", "ingest against append + fdatasync, 4 KiB", "in flight", "CPU a message, microseconds", {
+        name: [(r["in_flight"], r["cpu_us"]) for r in results if r["mode"] == mode]
+        for mode, name in (("ingest", "spool"), ("plain", "append + fdatasync"))})
     save("spool", {"options": vars(options), "runs": results})
 
 

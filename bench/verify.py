@@ -2,6 +2,7 @@
 """One verification of a presented chain, by number of certificates and by size of the CRL: the engine in full, from its
 cache, and X509_verify_cert with the same anchor and lists. CPU of the thread, medians."""
 from lab import Runs, c_program, options_parser, prepare, save, table
+from plot import bars
 
 # Entries of the leaf's issuer's list: 300,000 make about 10 MB.
 CELLS = [(1, 0), (2, 0), (3, 0), (4, 0), (6, 0), (2, 1000), (2, 20000), (2, 300000)]
@@ -28,6 +29,10 @@ def main():
                                                           "cached us", "loading ms"], rows,
           "Certificates presented, the anchor not among them. loading: anchor and lists into a trust store, once per\n"
           "reload, off the workers.")
+    bars("verify", "CPU a verification, microseconds", [
+        (f"{c['certs']} certificate(s), CRL of {c['crl_entries']:,}",
+         {"engine": c["engine_us"], "X509_verify_cert": c["bare_us"], "engine, cached": c["cached_us"]}) for c in cells],
+         log=True)
     save("verify", {"options": vars(options), "cells": cells})
 
 

@@ -11,6 +11,7 @@ import time
 from deliver import TLS, median_of, sites
 from lab import (OUT, Daemon, Lab, end, file_system, memory_kib, options_parser, own_cpu_seconds, prepare, save, table, wait_for)
 from peers import PEERS, make_world, serve_dns, unpack
+from plot import bars
 
 SCENARIOS = {
     "plain": {"title": "S1 one site, plaintext", "sites": 1},
@@ -114,6 +115,9 @@ def inside(options):
            "messages", "sessions", "handshakes", "PSS MiB"], rows,
           "CPU: user and system of the whole process tree. Durability: each acknowledges what is synced, as delivered by\n"
           "its package. handshakes: full+resumed, counted by the sink. Haraka isn't installed here: left out.")
+    bars("versus", "CPU a message, microseconds", [
+        (SCENARIOS[name]["title"], {server: median_of(runs, "cpu") * 1000 for server, runs in of.items()})
+        for name, of in results.items()], log=True)
     save("versus", {"options": vars(options), "scenarios": results})
 
 

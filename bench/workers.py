@@ -5,6 +5,7 @@ import json
 
 import deliver
 from lab import OUT, Daemon, Lab, Runs, file_system, free_port, options_parser, prepare, save, table, wait_for
+from plot import bars
 
 
 def delivered_by(log):
@@ -56,6 +57,8 @@ def main():
     table(f"workers: {options.messages} messages of 4 KiB to one site, spool on {file_system(OUT)}",
           ["case", "durability", "connections", "CPU a message", "CPU s/1,000", "msg/write", "delivered by"], rows,
           "CPU a message: over one worker's in the same run. delivered by: messages by worker, of the last run.")
+    bars("workers", "CPU a message, microseconds", [(name, {"posthaste": Runs.of(of, "cpu").median() * 1000})
+                                                    for name, of in runs.items()])
     save("workers", {"options": vars(options), "runs": runs})
 
 
