@@ -32,13 +32,17 @@ static size_t begin_line(struct ph_worker *worker, struct ph_json *out, const ch
 static void end_line(struct ph_worker *worker, struct ph_json *out, size_t start)
 {
     struct ph_log_chain *chain = &worker->log_chain;
-    char place[64];
+    char digits[PH_STR_U64_DIGITS_MAX];
+    char place[PH_LOG_PLACE_MAX + PH_STR_U64_DIGITS_MAX];
+    size_t len;
 
     if (chain->next == 0) {
-        chain->run = ph_worker_wall_ms(worker);
+        // When the run began, in ms since 1970.
+        snprintf(chain->place, sizeof(chain->place), "%llx.%u.",
+                 (unsigned long long)ph_worker_wall_ms(worker), worker->index);
     }
-    snprintf(place, sizeof(place), "%llx.%u.%llu", (unsigned long long)chain->run, worker->index,
-             (unsigned long long)++chain->next);
+    len = ph_str_copy(place, sizeof(place), ph_str_from(chain->place));
+    ph_str_copy(place + len, sizeof(place) - len, ph_str_u64(++chain->next, digits));
     ph_json_text(out, "seq", place);
     ph_digest_chain(chain->digest, ph_str_after(ph_buf_str(&worker->log), start), chain->digest);
     ph_json_text(out, "chain", chain->digest);
@@ -60,11 +64,12 @@ static void put_sources(struct ph_json *out, const struct ph_tls_policy *policy,
                         enum ph_tlsa_status dane)
 {
     char text[PH_LOG_TEXT_MAX];
+    size_t len = ph_str_copy(text, sizeof(text), ph_str_from(ph_tls_level_name(policy->level)));
 
     ph_json_open_array(out, "sources");
-    snprintf(text, sizeof(text), "%s: %.*s", ph_tls_level_name(policy->level),
-             PH_STR_ARG(policy->source));
-    ph_json_string(out, NULL, ph_str_from(text), PH_LOG_TEXT_MAX);
+    len += ph_str_copy(text + len, sizeof(text) - len, PH_STR(": "));
+    ph_str_copy(text + len, sizeof(text) - len, policy->source);
+    ph_json_text(out, NULL, text);
     if (policy->domain_secure || policy->domain_secure_misrouted) {
         ph_json_text(out, NULL, "mutual TLS: TLSSendDomainSecureList");
     }

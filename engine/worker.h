@@ -106,9 +106,11 @@ struct ph_counters {
     atomic_load_explicit(&(worker)->counters.name, memory_order_relaxed)
 
 // Where the worker's chain of log lines stands.
+#define PH_LOG_PLACE_MAX 32 // a time in hexadecimal, a worker, two dots, NUL
+
 struct ph_log_chain {
-    uint64_t run;  // when it began, ms since 1970
-    uint64_t next; // lines so far
+    char place[PH_LOG_PLACE_MAX]; // of its lines, but for their number: "RUN.WORKER."
+    uint64_t next;                // lines so far
     char digest[PH_DIGEST_TEXT_MAX];
 };
 
