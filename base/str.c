@@ -99,7 +99,8 @@ ptrdiff_t ph_str_rfind_char(struct ph_str text, char wanted)
 
 ptrdiff_t ph_str_find(struct ph_str text, struct ph_str what)
 {
-    const char *found = memmem(text.data, text.len, what.data, what.len);
+    // Text of none has no address either.
+    const char *found = text.len > 0 ? memmem(text.data, text.len, what.data, what.len) : NULL;
 
     return found == NULL ? -1 : found - text.data;
 }

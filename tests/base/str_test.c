@@ -54,6 +54,8 @@ Test(str, comparing_and_cutting)
     cr_assert_gt(ph_str_cmp(PH_STR("b"), PH_STR("abc")), 0);
     cr_assert(ph_str_eq(ph_str_trim(PH_STR(" \tx \r\n")), PH_STR("x")));
     cr_assert_eq(ph_str_find(PH_STR("250 ok"), PH_STR("ok")), 4);
+    cr_assert_eq(ph_str_find(PH_STR("250 ok"), PH_STR("ko")), -1);
+    cr_assert_eq(ph_str_find((struct ph_str){.data = NULL}, PH_STR("ok")), -1);
     cr_assert_eq(ph_str_find_char(PH_STR_NONE, 'x'), -1);
     cr_assert_eq(ph_str_rfind_char(PH_STR("a:b:c"), ':'), 3);
     cr_assert(ph_str_cut(&list, ',', &part) && ph_str_eq(part, PH_STR("a")));
