@@ -330,13 +330,17 @@ static int64_t effect(struct disk_op *d)
 // What a write that fails leaves behind: some of its bytes, perhaps, and no word on which of them
 // are durable. A sync that failed is not made good by another: what it should have written counts
 // as written (and isn't).
-static void spoil(struct disk_op *d)
+static void spoil(struct disk_op *d, int64_t result)
 {
     struct sim_random *random = &d->disk->sim->random;
     struct dirty *dirty;
 
     if (d->kind == DISK_WRITE && sim_chance(random, 700)) {
-        size_t len = (size_t)sim_below(random, d->len + 1);
+        // For want of room nothing of it is there, where it would have been copied elsewhere; or a
+        // part, where the file would have grown.
+        bool grows = d->offset + d->len > d->inode->seen.len;
+        size_t most = result != -ENOSPC ? d->len + 1 : grows ? d->len : 1;
+        size_t len = (size_t)sim_below(random, most);
 
         sim_image_write(&d->inode->seen, d->offset, d->data, len);
         if (len > 0 && sim_chance(random, 500)) {
@@ -367,6 +371,14 @@ void sim_disk_mend(struct sim_disk *disk)
     }
 }
 
+static bool takes_room(const struct disk_op *d)
+{
+    return d->kind == DISK_ALLOCATE || d->kind == DISK_DIRECTORY_CREATE || d->kind == DISK_WRITE ||
+           d->kind == DISK_RENAME ||
+           (d->kind == DISK_OPEN && (d->flags & (PH_FILE_CREATE | PH_FILE_CREATE_OK)) &&
+            sim_names_find(&d->disk->names, d->path) == NULL);
+}
+
 // 0, or why this operation fails.
 static int64_t failure_of(struct disk_op *d)
 {
@@ -376,8 +388,7 @@ static int64_t failure_of(struct disk_op *d)
     bool tells = d->kind == DISK_SIZE || d->kind == DISK_SPACE;
 
     disk->carried_out++;
-    if (disk->carried_out == sim->options.fail_at && !sim->calm) {
-        sim->struck = true;
+    if (sim_strikes(sim, SIM_FAILS_EIO)) {
         if (d->inode != NULL) {
             d->inode->bad = sim->options.fail_for_good;
         }
@@ -392,6 +403,14 @@ static int64_t failure_of(struct disk_op *d)
         }
         return -EIO;
     }
+    if ((d->kind == DISK_OPEN || d->kind == DISK_DIRECTORY_LIST ||
+         d->kind == DISK_DIRECTORY_SYNC) &&
+        sim_files_short(sim)) {
+        return -EMFILE;
+    }
+    if (takes_room(d) && sim_strikes(sim, SIM_FAILS_ENOSPC)) {
+        return -ENOSPC;
+    }
     if (disk_is_full(sim) && (d->kind == DISK_ALLOCATE || d->kind == DISK_DIRECTORY_CREATE ||
                               (d->kind == DISK_WRITE && d->offset + d->len > d->inode->seen.len))) {
         return -ENOSPC;
@@ -405,7 +424,7 @@ static void carry_out(struct sim_event *event)
     int64_t result = d->io != NULL ? failure_of(d) : 0;
 
     if (result < 0) {
-        spoil(d);
+        spoil(d, result);
     } else {
         result = effect(d);
     }

@@ -58,9 +58,9 @@ static int usage(void)
 {
     printf("usage: posthaste-sim SEED | --from SEED --count N [--jobs N] [--quiet]\n"
            "       [--with FAULT]… [--without FAULT]… [--plant BUG] [--messages N]\n"
-           "       [--fail-at N [--for-good]] [--trace]\n"
+           "       [--fail-at N [--fail-as FAILURE] [--for-good]] [--trace]\n"
            "       [--crash-at EVENT [--crash-again EVENT] [--as END]]\n"
-           "   or: posthaste-sim --nth SEED [--for-good] | --shrink SEED …\n"
+           "   or: posthaste-sim --nth SEED [--fail-as FAILURE] [--for-good] | --shrink SEED …\n"
            "                   | --crashes SEED [--every N]\n"
            "                   | --table [--rows N,N…] [SEED | --from SEED --count N] …\n");
     sim_options_help();
@@ -118,6 +118,9 @@ static bool read_arguments(int argc, char **argv, struct plan *plan)
             i++;
         } else if (strcmp(argv[i], "--fail-at") == 0 && read_number(value, &number)) {
             plan->options.fail_at = (unsigned)number;
+            i++;
+        } else if (strcmp(argv[i], "--fail-as") == 0 && value != NULL &&
+                   sim_failure_from(value, &plan->options.fail_as)) {
             i++;
         } else if (strcmp(argv[i], "--from") == 0 && read_number(value, &plan->from)) {
             i++;

@@ -253,6 +253,7 @@ void sim_network_end_process(struct sim_network *network, bool power)
 
     while ((listener = LIST_FIRST(&network->listeners)) != NULL) {
         LIST_REMOVE(listener, link);
+        sim_cancel(&sim->clock, &listener->again);
         STAILQ_FOREACH(conn, &listener->waiting, accept_link)
         {
             sim_conn_put(conn, false, SEGMENT_RESET, PH_STR_NONE);

@@ -10,6 +10,7 @@
 
 #define CONNECT_TIMES_OUT_NS (130 * 1000 * PH_NS_PER_MS) // the kernel's own patience
 #define OP_NS_MAX (PH_NS_PER_MS / 2)
+#define ACCEPT_AGAIN_NS (100 * PH_NS_PER_MS) // after want of a descriptor
 
 static struct sim *sim_of(const struct ph_io *io)
 {
@@ -28,6 +29,16 @@ static void soon(struct sim *sim, struct sim_event *event)
 
 // --- listeners ---
 
+// The connections are still there, and descriptors may be.
+static void accept_again(struct sim_event *event)
+{
+    struct sim_listener *l = event->owner;
+
+    if (!l->paused && l->op != NULL && !STAILQ_EMPTY(&l->waiting)) {
+        sim_io_notify((struct sim_io *)l->listener.io, l->op, 0);
+    }
+}
+
 int sim_net_listen(struct ph_io *io, const struct ph_listen_options *options,
                    struct ph_listener **out_listener, struct ph_endpoint *out_bound)
 {
@@ -36,6 +47,7 @@ int sim_net_listen(struct ph_io *io, const struct ph_listen_options *options,
     l->listener.io = io;
     l->at = options->at;
     STAILQ_INIT(&l->waiting);
+    sim_event_init(&l->again, accept_again, l);
     LIST_INSERT_HEAD(&sim_of(io)->network->listeners, l, link);
     *out_listener = &l->listener;
     *out_bound = options->at;
@@ -56,6 +68,10 @@ bool sim_net_accept_next(struct ph_listener *listener, struct ph_socket **out_so
     struct sim_conn *conn = STAILQ_FIRST(&l->waiting);
 
     if (conn == NULL) {
+        return false;
+    }
+    if (sim_files_short(sim_of(listener->io))) {
+        sim_after(&sim_of(listener->io)->clock, &l->again, ACCEPT_AGAIN_NS);
         return false;
     }
     STAILQ_REMOVE_HEAD(&l->waiting, accept_link);
@@ -91,6 +107,7 @@ void sim_net_listener_close(struct ph_listener *listener)
         sim_conn_put(conn, false, SEGMENT_RESET, PH_STR_NONE);
     }
     LIST_REMOVE(l, link);
+    sim_cancel(&sim_of(listener->io)->clock, &l->again);
     free(l);
 }
 
@@ -146,7 +163,9 @@ struct ph_socket *sim_net_connect(struct ph_io *io, struct ph_op *op, const stru
 
     (void)from;
     s->connect_op = op;
-    if (sim_fault(sim, SIM_refused, 150)) {
+    if (sim_files_short(sim)) {
+        s->connect_result = -EMFILE;
+    } else if (sim_fault(sim, SIM_refused, 150)) {
         s->connect_result = -ECONNREFUSED;
     } else if (sim_fault(sim, SIM_unreachable, 150)) {
         s->connect_result = sim_chance(&sim->random, 500) ? -EHOSTUNREACH : -ETIMEDOUT;

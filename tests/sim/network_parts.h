@@ -85,6 +85,7 @@ struct sim_listener {
     struct ph_op *op;
     STAILQ_HEAD(, sim_conn) waiting;
     bool paused;
+    struct sim_event again;
 };
 
 struct sim_network {

@@ -30,6 +30,15 @@ static const struct {
 
 static const struct {
     const char *name;
+    const char *text;
+} failures[] = {
+#define SIM_FAILURE_ROW(name, text) {#name, text},
+    SIM_FAILURES(SIM_FAILURE_ROW)
+#undef SIM_FAILURE_ROW
+};
+
+static const struct {
+    const char *name;
     bool power;
     const char *text;
 } ends[] = {
@@ -81,7 +90,7 @@ void sim_options_print(const struct sim_options *options, struct ph_buf *out)
         }
     }
     if (options->fail_at > 0) {
-        ph_buf_printf(out, " fail_at=%u%s", options->fail_at,
+        ph_buf_printf(out, " fail_at=%u %s%s", options->fail_at, failures[options->fail_as].name,
                       options->fail_for_good ? " for good" : "");
     }
     if (options->crash_at > 0) {
@@ -127,6 +136,22 @@ bool sim_plant_from(const char *name, enum sim_plant *out)
     return false;
 }
 
+bool sim_failure_from(const char *name, enum sim_failure *out)
+{
+    for (unsigned i = 0; i < SIM_FAILURE_COUNT; i++) {
+        if (strcmp(failures[i].name, name) == 0) {
+            *out = (enum sim_failure)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *sim_failure_name(enum sim_failure failure)
+{
+    return failures[failure].name;
+}
+
 bool sim_end_from(const char *name, enum sim_end *out)
 {
     for (unsigned i = 0; i < SIM_END_COUNT; i++) {
@@ -154,6 +179,10 @@ void sim_options_help(void)
     for (unsigned i = 0; i < SIM_OPTION_COUNT; i++) {
         printf("  %-18s %3u  %s\n", known[i].name, i == SIM_power_cut ? 50 : known[i].percent,
                known[i].text);
+    }
+    printf("failures (--fail-as):\n");
+    for (unsigned i = 0; i < SIM_FAILURE_COUNT; i++) {
+        printf("  %-18s      %s\n", failures[i].name, failures[i].text);
     }
     printf("ends (--as):\n");
     for (unsigned i = 0; i < SIM_END_COUNT; i++) {

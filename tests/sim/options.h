@@ -33,6 +33,7 @@
     X(slow_disk, 30, "some disk operations take long")                                             \
     X(disk_errors, 20, "reads, writes and syncs fail, once or for good in one file")               \
     X(disk_full, 15, "the disk is full for a while")                                               \
+    X(no_files, 15, "no descriptor is left for a while")                                           \
     X(damage, 20, "durable bytes become others: bits, sectors, blocks")                            \
     X(bad_reads, 15, "a read has a wrong bit, the next one hasn't")                                \
     X(clock_jumps, 20, "the wall clock jumps by up to an hour, back and forth")                    \
@@ -74,6 +75,19 @@ enum sim_plant {
         SIM_PLANT_COUNT
 };
 
+// How operations fail in turn.
+#define SIM_FAILURES(X)                                                                            \
+    X(EIO, "any operation of the disk")                                                            \
+    X(ENOSPC, "what takes room on the disk")                                                       \
+    X(EMFILE, "what takes a descriptor: files, directories, connects, accepts")
+
+enum sim_failure {
+#define SIM_FAILURE_ENUM(name, text) SIM_FAILS_##name,
+    SIM_FAILURES(SIM_FAILURE_ENUM)
+#undef SIM_FAILURE_ENUM
+        SIM_FAILURE_COUNT
+};
+
 // How an end that is asked for comes, and what of the unsynced is found behind it.
 #define SIM_ENDS(X)                                                                                \
     X(power_nothing, true, "the power is cut, nothing that isn't synced is left")                  \
@@ -106,8 +120,9 @@ struct sim_options {
     uint64_t segment_bytes;
     uint64_t latency_min_ns;
     uint64_t latency_max_ns;
-    unsigned fail_at;         // the n-th disk operation fails, nothing else goes wrong; 0: off
-    bool fail_for_good;       // and all writes that follow in that file
+    unsigned fail_at;         // the n-th operation that may fail so fails, …; 0: off
+    enum sim_failure fail_as; // … so
+    bool fail_for_good;       // EIO: and all writes that follow in that file; else all that follow
     unsigned messages_wanted; // 0: by the seed
     uint64_t crash_at;        // the process ends before this event, and not by chance; 0: off
     uint64_t crash_again;     // and before this event of the start that follows; 0: off
@@ -120,6 +135,8 @@ void sim_options_choose(struct sim_options *options, uint64_t seed);
 void sim_options_print(const struct sim_options *options, struct ph_buf *out); // one line
 PH_MUST_CHECK bool sim_option_from(const char *name, enum sim_option *out);
 PH_MUST_CHECK bool sim_plant_from(const char *name, enum sim_plant *out);
+PH_MUST_CHECK bool sim_failure_from(const char *name, enum sim_failure *out);
+const char *sim_failure_name(enum sim_failure failure);
 PH_MUST_CHECK bool sim_end_from(const char *name, enum sim_end *out);
 const char *sim_end_name(enum sim_end end);
 bool sim_end_is_power(enum sim_end end);

@@ -160,7 +160,8 @@ void sim_options_print_arguments(const struct sim_options *options)
         printf(" --messages %u", options->messages_wanted);
     }
     if (options->fail_at > 0) {
-        printf(" --fail-at %u%s", options->fail_at, options->fail_for_good ? " --for-good" : "");
+        printf(" --fail-at %u --fail-as %s%s", options->fail_at, sim_failure_name(options->fail_as),
+               options->fail_for_good ? " --for-good" : "");
     }
     if (options->crash_at > 0) {
         printf(" --crash-at %llu", (unsigned long long)options->crash_at);

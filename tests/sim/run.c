@@ -56,6 +56,26 @@ void sim_trace_text(struct sim *sim, const char *what, struct ph_str text)
     }
 }
 
+bool sim_strikes(struct sim *sim, enum sim_failure as)
+{
+    const struct sim_options *o = &sim->options;
+    bool strikes = o->fail_at > 0 && o->fail_as == as && !sim->calm && !sim->mended &&
+                   (++sim->strikable == o->fail_at ||
+                    (o->fail_for_good && as != SIM_FAILS_EIO && sim->strikable > o->fail_at));
+
+    sim->struck |= strikes;
+    return strikes;
+}
+
+bool sim_files_short(struct sim *sim)
+{
+    uint64_t minute = sim->clock.now_ns / (60 * 1000 * PH_NS_PER_MS);
+
+    // The fourth of each five minutes.
+    return sim_strikes(sim, SIM_FAILS_EMFILE) ||
+           (sim->options.on[SIM_no_files] && !sim->calm && minute % 5 == 3);
+}
+
 bool sim_fault(struct sim *sim, enum sim_option option, unsigned permille)
 {
     return sim->options.on[option] && !sim->calm && sim_chance(&sim->random, permille);
@@ -98,7 +118,7 @@ static void on_listening(void *owner, struct ph_str connector, const struct ph_e
 static bool disk_fails(const struct sim *sim)
 {
     return sim->options.on[SIM_disk_errors] || sim->options.on[SIM_disk_full] ||
-           sim->options.fail_at > 0;
+           sim->options.on[SIM_no_files] || sim->options.fail_at > 0;
 }
 
 static void on_recovered(void *owner, uint16_t log, const struct ph_spool_recovery_report *report)
@@ -175,6 +195,7 @@ static void start(struct sim *sim)
         sim->crash_by_power = false;
         if (++sim->failed_starts % SIM_STARTS_MAX == 0) {
             sim_disk_mend(sim->disk);
+            sim->mended = true;
         }
         longjmp(sim->end_of_life, 3);
     }

@@ -76,6 +76,8 @@ struct sim {
     bool calm;                           // faults are over
     unsigned damages;                    // done to the disk
     unsigned damage_reports;             // by recovery
+    bool mended;                         // somebody has seen to it
+    unsigned strikable;                  // operations so far that could fail as was asked for
     bool struck;                         // the operation that was to fail has failed
     char failure[SIM_FAILURE_BYTES_MAX]; // the first promise broken; empty: none
 
@@ -121,6 +123,9 @@ uint64_t sim_queued(struct sim *sim);
 // The configuration of now comes into force.
 void sim_reload(struct sim *sim);
 // With the option on, and faults not over yet.
+// An operation that may fail so: does this one, in its turn?
+bool sim_strikes(struct sim *sim, enum sim_failure as);
+bool sim_files_short(struct sim *sim); // no descriptor is left now
 bool sim_fault(struct sim *sim, enum sim_option option, unsigned permille);
 
 // io.c

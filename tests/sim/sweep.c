@@ -41,9 +41,9 @@ void sim_sweep_nth(const struct sim_options *options, uint64_t seed, unsigned jo
         }
     }
     sim_pool_destroy(pool);
-    printf("seed %llu: of %llu disk operations each failed%s, %u histories held\n",
+    printf("seed %llu: %llu operations that may fail by %s; each failed%s, %u histories held\n",
            (unsigned long long)seed, (unsigned long long)sum->histories,
-           chosen.fail_for_good ? " for good" : " once", held);
+           sim_failure_name(chosen.fail_as), chosen.fail_for_good ? " for good" : " once", held);
 }
 
 void sim_sweep_shrink(const struct sim_options *options, uint64_t seed, struct sim_sum *sum)

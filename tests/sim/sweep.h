@@ -3,7 +3,8 @@
 
 #include "tests/sim/pool.h"
 
-// The first, the second, the third … operation of the disk fails, until the history has no more.
+// The first, the second, the third … operation that may fail as asked for (`fail_as`) does, until
+// the history has no more.
 void sim_sweep_nth(const struct sim_options *options, uint64_t seed, unsigned jobs,
                    struct sim_sum *sum);
 // Drops the faults that a broken promise doesn't need.
