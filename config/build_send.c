@@ -105,6 +105,12 @@ static void build_tls_domains(struct send *s)
     struct ph_str *domains = ph_build_alloc(s->b, value->word_count * sizeof(*domains));
     char name[PH_DOMAIN_BYTES_MAX + 3];
 
+    if (value->word_count > PH_TLS_DOMAINS_MAX) {
+        ph_build_error(s->b, value->at, "C13", "TlsDomain",
+                       "has %zu names, and %d are possible; write \"*.contoso.com\" for all of a "
+                       "domain",
+                       value->word_count, PH_TLS_DOMAINS_MAX);
+    }
     for (size_t i = 0; i < value->word_count; i++) {
         if (!tls_domain_valid(value->words[i], name)) {
             ph_build_error(s->b, value->at, "C13", "TlsDomain",

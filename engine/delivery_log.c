@@ -100,9 +100,14 @@ static const char *const dane_words[] = {[PH_TLSA_UNKNOWN] = "not-asked",
                                          [PH_TLSA_UNUSABLE] = "unusable",
                                          [PH_TLSA_NONE] = "none"};
 
-static void put_policy(struct ph_json *out, const struct ph_tls_policy *policy,
-                       enum ph_tlsa_status dane)
+static void put_policy(struct ph_json *out, const struct ph_dispatch *dispatch,
+                       const struct ph_session_note *note, enum ph_tlsa_status dane)
 {
+    const struct ph_tls_policy *policy = dispatch->policy;
+    struct ph_str names[PH_TLS_DOMAINS_MAX];
+    struct ph_str host = note != NULL ? ph_str_from(note->host) : PH_STR_NONE;
+    size_t count = ph_tls_policy_names(policy, policy->level, dispatch->domain, host, names);
+
     ph_json_open_object(out, "policy");
     ph_json_text(out, "mode", policy->report ? "report" : "enforce");
     ph_json_text(out, "level", ph_tls_level_name(policy->level));
@@ -110,8 +115,10 @@ static void put_policy(struct ph_json *out, const struct ph_tls_policy *policy,
         ph_json_text(out, "enforced", ph_tls_level_name(ph_tls_policy_level(policy)));
     }
     ph_json_open_array(out, "names");
-    for (size_t i = 0; i < policy->tls_domain_count; i++) {
-        ph_json_string(out, NULL, policy->tls_domains[i], PH_LOG_TEXT_MAX);
+    for (size_t i = 0; i < count; i++) {
+        if (names[i].len > 0) { // the host's, before there is one
+            ph_json_string(out, NULL, names[i], PH_LOG_TEXT_MAX);
+        }
     }
     ph_json_close_array(out);
     ph_json_text(out, "dane", dane_words[dane]);
@@ -120,7 +127,8 @@ static void put_policy(struct ph_json *out, const struct ph_tls_policy *policy,
     ph_json_close_object(out);
 }
 
-static void put_proof(struct ph_json *out, const struct ph_dispatch *dispatch)
+static void put_proof(struct ph_json *out, const struct ph_dispatch *dispatch,
+                      const struct ph_session_note *note)
 {
     const struct ph_session_proof *proof = &dispatch->proof;
 
@@ -131,7 +139,7 @@ static void put_proof(struct ph_json *out, const struct ph_dispatch *dispatch)
                      proof->chain == PH_REASON_NONE ? "good" : ph_reason_token(proof->chain));
     }
     if (dispatch->connector.len > 0) {
-        put_policy(out, dispatch->policy, proof->dane);
+        put_policy(out, dispatch, note, proof->dane);
     } else {
         ph_json_null(out, "policy"); // none has been chosen, so none is claimed
     }
@@ -181,7 +189,7 @@ void ph_delivery_log_attempt(struct ph_worker *worker, const struct ph_dispatch 
     ph_json_text(&out, "step", dispatch->step);
     ph_json_text(&out, "result", "refused");
     put_reason(&out, reason);
-    put_proof(&out, dispatch);
+    put_proof(&out, dispatch, note);
     put_times(worker, &out, dispatch);
     end_line(worker, &out, start);
 }
@@ -214,7 +222,7 @@ void ph_delivery_log_outcome(struct ph_worker *worker, const struct ph_dispatch 
         ph_json_text(&out, "status", ph_status_format(answer->status, status));
         ph_json_string(&out, "text", ph_str_from(answer->text), PH_LOG_TEXT_MAX);
     }
-    put_proof(&out, dispatch);
+    put_proof(&out, dispatch, dispatch->note);
     put_times(worker, &out, dispatch);
     ph_json_u64(&out, "attempts", attempts);
     ph_json_u64(&out, "attempt_ms", dispatch->attempt_ms);

@@ -8,8 +8,7 @@
 #include "tls/identity.h"
 #include "tls/mta_sts.h"
 
-#define PH_GATE_REFERENCES_MAX 32 // names of one TlsDomain that are compared; config refuses more
-#define PH_GATE_NAMES_SHOWN 3     // of a certificate, in a sentence
+#define PH_GATE_NAMES_SHOWN 3 // of a certificate, in a sentence
 
 struct ph_clearance {
     enum ph_clearance_kind kind;
@@ -379,29 +378,6 @@ static bool check_pins(struct judgement *j)
     return pinned;
 }
 
-// The names one of which the certificate must have, by the level. 0: none is demanded.
-static size_t references_of(const struct judgement *j,
-                            struct ph_str out_references[PH_GATE_REFERENCES_MAX])
-{
-    const struct ph_tls_policy *policy = j->policy;
-    size_t count = 1;
-
-    if (policy->domain_secure) {
-        out_references[0] = j->subject->recipient_domain; // exact; TlsDomain doesn't count
-    } else if (j->level != PH_TLS_DOMAIN_VALIDATION) {
-        count = 0;
-    } else if (policy->name_source == PH_TLS_NAME_HOST) {
-        out_references[0] = j->subject->host;
-    } else if (policy->name_source == PH_TLS_NAME_TLSDOMAIN && policy->tls_domain_count > 0) {
-        PH_CHECK(policy->tls_domain_count <= PH_GATE_REFERENCES_MAX);
-        count = policy->tls_domain_count;
-        memcpy(out_references, policy->tls_domains, count * sizeof(*out_references));
-    } else {
-        out_references[0] = j->subject->recipient_domain;
-    }
-    return count;
-}
-
 // Credentials and REQUIRETLS are for this very host, beside what the level asks for. A smart host
 // that is an IP literal has no name to match: then the level's TlsDomain must have done it.
 static bool needs_host_name(const struct judgement *j)
@@ -495,8 +471,9 @@ static bool check_names(struct judgement *j)
     static const struct naming requiretls = {
         "the host's own name", "its operator must get one with that name: REQUIRETLS takes no "
                                "other"};
-    struct ph_str references[PH_GATE_REFERENCES_MAX];
-    size_t count = references_of(j, references);
+    struct ph_str references[PH_TLS_DOMAINS_MAX];
+    size_t count = ph_tls_policy_names(j->policy, j->level, j->subject->recipient_domain,
+                                       j->subject->host, references);
 
     return (count == 0 || match_names(j, references, count, naming_of(j))) &&
            (!needs_host_name(j) ||

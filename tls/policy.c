@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/check.h"
 #include "tls/mta_sts.h"
 
 const char *ph_tls_level_name(enum ph_tls_level level)
@@ -45,6 +46,28 @@ bool ph_tls_policy_wants_verdict(const struct ph_tls_policy *policy)
 bool ph_tls_policy_enforces_sts(const struct ph_tls_policy *policy)
 {
     return policy->sts != NULL && policy->sts->mode == PH_STS_ENFORCE;
+}
+
+size_t ph_tls_policy_names(const struct ph_tls_policy *policy, enum ph_tls_level level,
+                           struct ph_str recipient_domain, struct ph_str host,
+                           struct ph_str out[PH_TLS_DOMAINS_MAX])
+{
+    size_t count = 1;
+
+    if (policy->domain_secure) {
+        out[0] = recipient_domain; // exact; TlsDomain doesn't count
+    } else if (level != PH_TLS_DOMAIN_VALIDATION) {
+        count = 0;
+    } else if (policy->name_source == PH_TLS_NAME_HOST) {
+        out[0] = host;
+    } else if (policy->name_source == PH_TLS_NAME_TLSDOMAIN && policy->tls_domain_count > 0) {
+        PH_CHECK(policy->tls_domain_count <= PH_TLS_DOMAINS_MAX);
+        count = policy->tls_domain_count;
+        memcpy(out, policy->tls_domains, count * sizeof(*out));
+    } else {
+        out[0] = recipient_domain;
+    }
+    return count;
 }
 
 void ph_tls_policy_waive_destination(struct ph_tls_policy *policy)

@@ -7,6 +7,8 @@
 
 #include "base/str.h"
 
+#define PH_TLS_DOMAINS_MAX 32 // names of one TlsDomain; ours, the configuration refuses more
+
 // In order of strictness, and zero is the strictest (RequireTLS alone is EncryptionOnly).
 enum ph_tls_level {
     PH_TLS_DOMAIN_VALIDATION,      // chain, revocation and name
@@ -60,7 +62,8 @@ struct ph_tls_policy {
     enum ph_tls_fallback fallback; // opportunistic, when STARTTLS was offered and then failed
     enum ph_tls_name_source name_source;
     enum ph_tls_common_name common_name;
-    const struct ph_str *tls_domains; // TlsDomain: "mx.contoso.com", "*.contoso.com"
+    const struct ph_str *tls_domains; // TlsDomain: "mx.contoso.com", "*.contoso.com"; at most
+                                      // PH_TLS_DOMAINS_MAX
     size_t tls_domain_count;
     const struct ph_tls_pin *pins;
     size_t pin_count;
@@ -90,6 +93,11 @@ bool ph_tls_policy_forces(const struct ph_tls_policy *policy);
 bool ph_tls_policy_needs_chain(const struct ph_tls_policy *policy);
 // Is a chain verdict of use? MTA-STS judges by one too, and reports in testing mode.
 bool ph_tls_policy_wants_verdict(const struct ph_tls_policy *policy);
+// The names one of which the host's certificate must have, by the level (of the policy, or another
+// to judge by) or by Domain Security. 0: none is demanded.
+size_t ph_tls_policy_names(const struct ph_tls_policy *policy, enum ph_tls_level level,
+                           struct ph_str recipient_domain, struct ph_str host,
+                           struct ph_str out[PH_TLS_DOMAINS_MAX]);
 // Does the destination's MTA-STS policy have to be met?
 bool ph_tls_policy_enforces_sts(const struct ph_tls_policy *policy);
 // The sender's "TLS-Required: No" (RFC 8689 §4.3): what the destination publishes is passed over,

@@ -78,6 +78,7 @@ static bool search(const struct ph_tls_context *context, const struct ph_chain *
     for (size_t i = 0; i < request->presented_count; i++) {
         X509_free(presented[i]);
     }
+    request->presented = NULL;
     return request->presented_count > 0;
 }
 

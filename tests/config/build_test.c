@@ -507,3 +507,41 @@ Test(build, shares_and_sizes)
     ph_buf_deinit(&errors);
     ph_buf_deinit(&warnings);
 }
+
+// Lists that the engine keeps in arrays: at their limit, and one past it.
+Test(build, lists_have_their_limits)
+{
+    static const struct {
+        const char *id;
+        const char *before; // the list
+        size_t most;
+    } rows[] = {
+        {"C13 TlsDomain",
+         "RequireTLS = true TlsAuthLevel = DomainValidation AddressSpaces = {\"*\"} TlsDomain",
+         PH_TLS_DOMAINS_MAX},
+        {"C17 SmartHosts", "AddressSpaces = {\"*\"} DNSRoutingEnabled = false SmartHosts",
+         PH_SMART_HOSTS_MAX},
+    };
+
+    for (size_t i = 0; i < PH_ARRAY_LEN(rows); i++) {
+        for (size_t more = 0; more <= 1; more++) {
+            struct ph_buf text = {0};
+            struct ph_buf errors = {0};
+            struct ph_buf warnings = {0};
+            struct ph_config *config;
+
+            ph_buf_printf(&text, "SendConnector \"s\" { %s = {", rows[i].before);
+            for (size_t n = 0; n < rows[i].most + more; n++) {
+                ph_buf_printf(&text, "%s\"h%zu.a.test\"", n > 0 ? ", " : "", n);
+            }
+            ph_buf_append(&text, PH_STR("} }\n"));
+            config = ph_config_parse_text("/t.conf", ph_buf_str(&text), NULL, &errors, &warnings);
+            cr_expect_eq(ph_str_find(ph_buf_str(&errors), ph_str_from(rows[i].id)) >= 0, more == 1,
+                         "%s %zu: %s", rows[i].id, more, ph_buf_cstr(&errors));
+            ph_config_release(config);
+            ph_buf_deinit(&text);
+            ph_buf_deinit(&errors);
+            ph_buf_deinit(&warnings);
+        }
+    }
+}

@@ -45,6 +45,9 @@ Resolver {{ Port = {port} AllowedDestinations = {{"127.0.0.0/8"}} LocalData = {{
 
         send("good.test", "a secret body")
         wait_for(lambda: any(e["event"] == "delivered" for e in daemon.events()), what="a delivery")
+        # Which names were demanded stands in the record, also where no TlsDomain lists them.
+        named = {(e["host"], *e["policy"]["names"]) for e in daemon.events() if e.get("host")}
+        assert named == {(host, host) for host in ("mx.clear.test", "mx.wrong.test", "mx.good.test")}, named
         trace("mx.good.test") # watched from here on, the open session too
         send("good.test", "a secret body")
         wait_for(lambda: sum(e["event"] == "delivered" for e in daemon.events()) == 2, what="another delivery")

@@ -42,3 +42,39 @@ Test(policy, equal_means_the_same_demand)
     b.tls_domain_count = 0;
     cr_assert_not(ph_tls_policy_eq(&a, &b));
 }
+
+Test(policy, names_that_are_demanded)
+{
+    static const struct ph_str listed[] = {{"mx.a.test", 9}, {"*.b.test", 8}};
+    static const struct {
+        struct ph_tls_policy policy;
+        enum ph_tls_level level;
+        size_t count;
+        const char *first;
+    } rows[] = {
+        {{.tls_domains = listed, .tls_domain_count = 2}, PH_TLS_DOMAIN_VALIDATION, 2, "mx.a.test"},
+        {{.tls_domains = listed, .tls_domain_count = 2}, PH_TLS_CERTIFICATE_VALIDATION, 0, ""},
+        {{.tls_domains = NULL}, PH_TLS_DOMAIN_VALIDATION, 1, "rcpt.test"},
+        {{.tls_domains = listed, .tls_domain_count = 2, .name_source = PH_TLS_NAME_RECIPIENT},
+         PH_TLS_DOMAIN_VALIDATION,
+         1,
+         "rcpt.test"},
+        {{.tls_domains = listed, .tls_domain_count = 2, .name_source = PH_TLS_NAME_HOST},
+         PH_TLS_DOMAIN_VALIDATION,
+         1,
+         "mx.host.test"},
+        {{.tls_domains = listed, .tls_domain_count = 2, .domain_secure = true},
+         PH_TLS_OPPORTUNISTIC,
+         1,
+         "rcpt.test"},
+    };
+
+    for (size_t i = 0; i < PH_ARRAY_LEN(rows); i++) {
+        struct ph_str names[PH_TLS_DOMAINS_MAX] = {PH_STR_NONE};
+
+        cr_expect_eq(ph_tls_policy_names(&rows[i].policy, rows[i].level, PH_STR("rcpt.test"),
+                                         PH_STR("mx.host.test"), names),
+                     rows[i].count, "%zu", i);
+        cr_expect(ph_str_eq(names[0], ph_str_from(rows[i].first)), "%zu", i);
+    }
+}
