@@ -312,6 +312,32 @@ static void build_one(struct ph_builder *b, struct ph_config_block *block,
     build_domain_security(b, v, c);
 }
 
+// What is bound once belongs to one connector: the other would never see a client.
+static void refuse_bound(struct ph_builder *b, const struct ph_config_block *block,
+                         const struct ph_receive_connector *connectors, size_t count)
+{
+    const struct ph_receive_connector *own = &connectors[count];
+
+    for (size_t i = 0; i <= count && own->enabled; i++) {
+        const struct ph_receive_connector *other = &connectors[i];
+
+        for (size_t j = 0; other->enabled && j < other->binding_count; j++) {
+            for (size_t k = 0; k < (i < count ? own->binding_count : j); k++) {
+                char text[PH_ENDPOINT_TEXT_MAX];
+
+                if (own->bindings[k].at.family != PH_FAMILY_NONE &&
+                    ph_endpoint_eq(&own->bindings[k].at, &other->bindings[j].at)) {
+                    ph_build_error(b, block->at, "C24", "Bindings",
+                                   "%s is bound by \"%.*s\" already; write another address or "
+                                   "port",
+                                   ph_endpoint_format(&own->bindings[k].at, text),
+                                   PH_STR_ARG(other->name));
+                }
+            }
+        }
+    }
+}
+
 void ph_build_receive(struct ph_builder *b)
 {
     struct ph_receive_connector *connectors =
@@ -333,6 +359,7 @@ void ph_build_receive(struct ph_builder *b)
             }
         }
         build_one(b, block, &connectors[count]);
+        refuse_bound(b, block, connectors, count);
         count++;
     }
     b->config->receive_connectors = connectors;

@@ -188,6 +188,14 @@ static const struct {
      SMART(AUTH "SmartHostAuthMechanism = BasicAuth\n IgnoreSTARTTLS = true")},
     {"C24", SEND("") "SendConnector \"S\" { AddressSpaces = {\"a.test\"} }\n",
      "5: C24 SendConnector", SEND("") OTHER("s2", "AddressSpaces = {\"a.test\"}")},
+    {"C24",
+     RECEIVE("Bindings = {\"127.0.0.1:25\"}") "ReceiveConnector \"t\" {\n Bindings = "
+                                              "{\"127.0.0.1:25\"}\n}\n",
+     "4: C24 Bindings: 127.0.0.1:25 is bound by \"r\" already",
+     RECEIVE("Bindings = {\"127.0.0.1:25\"}") "ReceiveConnector \"t\" {\n Bindings = "
+                                              "{\"127.0.0.1:25\"}\n Enabled = false\n}\n"},
+    {"C24", RECEIVE("Bindings = {\"[::1]:25\", \"[::1]:25\"}"), "1: C24 Bindings",
+     RECEIVE("Bindings = {\"[::1]:25\", \"[::1]:26\"}")},
     {"C24", RECEIVE("") "ReceiveConnector \"R\" {\n}\n", "4: C24 ReceiveConnector", RECEIVE("")},
     {"C24", "Queue {\n}\nQueue {\n}\n", "3: C24 Queue", "Queue {\n}\n"},
     {"C25", SEND("Port = 26"), "3: C25 Port", SMART("Port = 26")},
