@@ -97,6 +97,9 @@ static bool read_arguments(int argc, char **argv, struct plan *plan)
         } else if (strcmp(argv[i], "--table") == 0) {
             plan->table = true;
             plan->options.scene = &sim_table;
+            plan->options.table = SIM_TABLE_FAULTS;
+            // What it takes from a message it takes whatever the policy: the other scene's matter.
+            plan->options.dropped[SIM_damage] = true;
         } else if (strcmp(argv[i], "--rows") == 0 && value != NULL) {
             plan->options.rows = value;
             i++;

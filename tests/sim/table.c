@@ -210,7 +210,7 @@ static bool fetch(struct sim *sim, struct ph_fetch_op *op)
     char url[PH_FETCH_URL_BYTES_MAX];
 
     for (unsigned i = 0; i < stage->table->row_count; i++) {
-        const struct table_play *play = stage->plays[i];
+        struct table_play *play = stage->plays[i];
         const char *sts = play != NULL ? table_word(&play->row->hosts[0].words, "sts") : NULL;
         const char *colon = sts != NULL ? strchr(sts, ':') : NULL;
 
@@ -218,6 +218,10 @@ static bool fetch(struct sim *sim, struct ph_fetch_op *op)
             snprintf(url, sizeof(url), "https://mta-sts.%s/.well-known/mta-sts.txt",
                      policy_domain(play->row));
             if (strcmp(url, op->url) == 0) {
+                if (play->policy_life != sim->life) {
+                    play->policy_life = sim->life;
+                    play->policy_ns = sim->clock.now_ns;
+                }
                 op->status = PH_FETCH_ANSWERED;
                 op->http_status = 200;
                 snprintf(op->content_type, sizeof(op->content_type), "text/plain");
@@ -349,8 +353,8 @@ static bool enough(struct sim *sim)
 // --- the end ---
 
 // Recipients that wait, as the peers and the log have it; and those that may wait beside: their
-// client never learned what became of them, or a host took them that should not have been sent to
-// and its reply was lost.
+// client never learned what became of them, or a host took them by way of a fault, and then its
+// reply was lost, or the record of it in a crash.
 static void count_waiting(const struct sim_stage *stage, uint64_t *out_surely, uint64_t *out_most)
 {
     *out_surely = 0;
@@ -360,12 +364,10 @@ static void count_waiting(const struct sim_stage *stage, uint64_t *out_surely, u
 
         for (unsigned n = 0; play != NULL && n < play->recipient_count; n++) {
             const struct table_recipient *r = &play->recipients[n];
-            bool over = r->delivered > 0 || r->failed > 0;
+            bool waits = r->accepts == 0 && r->failed == 0;
 
-            if (!over && r->message->state != TABLE_REFUSED && (r->accepts == 0 || r->excused)) {
-                *out_most += 1;
-                *out_surely += r->accepts == 0 && r->message->state == TABLE_ACKED;
-            }
+            *out_surely += waits && r->message->state == TABLE_ACKED;
+            *out_most += r->message->state != TABLE_REFUSED && (waits || r->excused);
         }
     }
 }

@@ -8,6 +8,8 @@
 #include "tests/sim/table_parts.h"
 #include "tests/sim/table_pki.h"
 
+#define ROUTE_NS_MAX (10 * 60 * 1000 * PH_NS_PER_MS) // twice the zone's TTL
+
 void table_fail(struct table_play *play, const char *format, ...)
 {
     char text[SIM_FAILURE_BYTES_MAX];
@@ -105,9 +107,13 @@ static bool excused(const struct table_session *s)
     const struct table_row *row = s->play->row;
     bool injects = table_word_is(&row->hosts[s->host].words, "starttls", "inject");
 
-    // A policy that was never found out doesn't bind (RFC 8461 §5): lookups fail in this history.
+    // A policy that was never found out doesn't bind (RFC 8461 §5), nor before a route that was
+    // made without it is made anew.
     if (table_word(&row->hosts[0].words, "sts") != NULL) {
-        return sim->options.on[SIM_dns_trouble];
+        bool known =
+            s->play->policy_life == sim->life && s->began_ns > s->play->policy_ns + ROUTE_NS_MAX;
+
+        return sim->options.on[SIM_dns_trouble] && !known;
     }
     // Injected bytes that come late, or never, are a handshake that broke, and row 6 tells what
     // follows: but for a connector that demands TLS.

@@ -120,6 +120,9 @@ struct table_play {
     bool done;
     bool mended;          // its hosts have a good certificate now
     const char *reloaded; // "Key=value"; NULL: nothing
+    // When its destination's policy was first fetched in this life of the process.
+    uint64_t policy_ns;
+    unsigned policy_life;
     STAILQ_HEAD(, table_session) sessions;
 };
 

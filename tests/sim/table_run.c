@@ -140,9 +140,6 @@ static void run_faulty(const struct sim_options *plan, uint64_t from, uint64_t c
             struct sim_options options = *plan;
 
             sim_options_choose(&options, from + begun++);
-            options.table = SIM_TABLE_FAULTS;
-            // What it takes from a message it takes whatever the policy: the other scene's matter.
-            options.on[SIM_damage] = false;
             sim_pool_begin(pool, &options);
         }
         sim_pool_finish(pool, &history);
