@@ -1,6 +1,7 @@
 // posthaste-sim: histories by their seeds, each in a process of its own.
 #include <malloc.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -191,5 +192,6 @@ int main(int argc, char **argv)
     if (!plan.one || plan.nth || plan.crashes) {
         sim_sum_print(&sum);
     }
+    free(sum.disks);
     return sum.failed == 0 ? 0 : 1;
 }

@@ -154,6 +154,10 @@ TABLE_MUTANTS = {
         "        *out_reason = ph_reason_make(PH_REASON_DNS_FAILURE,",
         "        out->status = PH_TLSA_NONE;\n"
         "        *out_reason = ph_reason_make(PH_REASON_DNS_FAILURE,"),
+    # And of MTA-STS, though the policy is at hand.
+    "table-no-record-no-policy": ("engine/sts_cache.c",
+        "        out->policy = good ? ph_sts",
+        "        out->policy = good && record == PH_STS_RECORD_FOUND ? ph_sts"),
 }
 MUTANTS |= TABLE_MUTANTS
 

@@ -47,7 +47,7 @@ static const struct table_connector *connector_for(const struct table_row *row, 
     for (unsigned i = 0; i < row->connector_count; i++) {
         const char *spaces = table_word(&row->connectors[i].keys, "AddressSpaces");
 
-        if (spaces == NULL || spaces_name(table_distinct(row, ph_str_from(spaces)), a_label)) {
+        if (spaces == NULL || spaces_name(spaces, a_label)) {
             return &row->connectors[i];
         }
     }

@@ -6,15 +6,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #include "smtp/address.h"
 
 #define PRESETS_MAX 16
 #define LINE_COLUMNS 5
 
+struct kept {
+    SLIST_ENTRY(kept) link;
+    char text[];
+};
+
 static struct {
     const char *path;
     unsigned line;
+    SLIST_HEAD(, kept) kept;
     struct {
         const char *name;
         struct table_pairs keys;
@@ -34,9 +41,17 @@ PH_PRINTF(1, 2) static void refuse(const char *format, ...)
     exit(2);
 }
 
+static char *keep_room(size_t len)
+{
+    struct kept *kept = ph_alloc(sizeof(*kept) + len);
+
+    SLIST_INSERT_HEAD(&reading.kept, kept, link);
+    return kept->text;
+}
+
 static const char *keep(struct ph_str text)
 {
-    char *copy = ph_alloc(text.len + 1);
+    char *copy = keep_room(text.len + 1);
 
     ph_str_copy(copy, text.len + 1, text);
     return copy;
@@ -184,7 +199,8 @@ static size_t name_at(struct ph_str text, size_t at)
     return first && ph_str_starts_nocase(here, PH_STR("other.org")) ? 5 : 0;
 }
 
-const char *table_distinct(const struct table_row *row, struct ph_str text)
+// Each row has domains of its own: `text` with the row's name behind contoso, example, ….
+static const char *distinct(const struct table_row *row, struct ph_str text)
 {
     struct ph_buf out = {0};
     const char *kept;
@@ -242,24 +258,27 @@ static void read_connector(struct table_row *row, struct ph_str text)
         }
     }
     read_settings(text, &connector->keys);
+    for (unsigned i = 0; i < connector->keys.count; i++) {
+        connector->keys.pairs[i].value = distinct(row, ph_str_from(connector->keys.pairs[i].value));
+    }
     listed = table_word(&connector->keys, "list");
     if (listed == NULL &&
         (strcmp(connector->preset, "SEC") == 0 || strcmp(connector->preset, "LST") == 0)) {
-        listed = "contoso.com";
+        listed = distinct(row, PH_STR("contoso.com"));
     }
-    connector->listed = listed != NULL ? table_distinct(row, ph_str_from(listed)) : NULL;
+    connector->listed = listed;
     set(&connector->keys, "list", NULL);
 }
 
 static void read_names(struct table_row *row, struct table_host *host, const char *names)
 {
-    struct ph_str rest = ph_str_from(table_distinct(row, ph_str_from(names)));
+    struct ph_str rest = ph_str_from(distinct(row, ph_str_from(names)));
     bool done = false;
     struct ph_str name;
 
     while (cut_part(&rest, PH_STR(","), &done, &name)) {
         ptrdiff_t nul = ph_str_find(name, PH_STR("%00"));
-        char *text = ph_alloc(name.len + 1);
+        char *text = keep_room(name.len + 1);
 
         PH_CHECK(host->name_count < TABLE_NAMES_MAX);
         memcpy(text, name.data, name.len);
@@ -288,14 +307,14 @@ static void read_host(struct table_row *row, struct ph_str text)
     row->host_count++;
     read_words(text, &host->words);
     word = table_word(&host->words, "name");
-    host->name = table_distinct(row, ph_str_from(word != NULL ? word : usual));
+    host->name = distinct(row, ph_str_from(word != NULL ? word : usual));
     word = table_word(&host->words, "san");
     read_names(row, host, word != NULL ? word : names);
     word = table_word(&host->words, "cn");
-    host->common_name = word != NULL ? table_distinct(row, ph_str_from(word)) : NULL;
+    host->common_name = word != NULL ? distinct(row, ph_str_from(word)) : NULL;
     word = table_word(&host->words, "sts");
     if (word != NULL) {
-        set(&host->words, "sts", table_distinct(row, ph_str_from(word)));
+        set(&host->words, "sts", distinct(row, ph_str_from(word)));
     }
 }
 
@@ -319,8 +338,7 @@ static void read_steps(struct table_row *row, struct ph_str text)
     struct ph_str word;
 
     while (cut_word(&text, &word)) {
-        const char *step =
-            ph_str_find_char(word, '@') >= 0 ? table_distinct(row, word) : keep(word);
+        const char *step = ph_str_find_char(word, '@') >= 0 ? distinct(row, word) : keep(word);
 
         if (row->step_count == TABLE_STEPS_MAX) {
             refuse("more than %u steps", TABLE_STEPS_MAX);
@@ -332,7 +350,7 @@ static void read_steps(struct table_row *row, struct ph_str text)
     }
     // What befalls a message needs one.
     if (row->domain_count == 0) {
-        row->steps[row->step_count] = table_distinct(row, PH_STR("u@contoso.com"));
+        row->steps[row->step_count] = distinct(row, PH_STR("u@contoso.com"));
         add_domain(row, row->steps[row->step_count++]);
     }
 }
@@ -468,8 +486,7 @@ void table_connectors(const struct table_row *row, const char *changed, struct p
 
         ph_buf_printf(out, "SendConnector \"row-%s%s\" {\n", row->name, i == 0 ? "" : "-b");
         for (unsigned k = 0; k < keys->count; k++) {
-            ph_buf_printf(out, "    %s = %s\n", keys->pairs[k].key,
-                          table_distinct(row, ph_str_from(keys->pairs[k].value)));
+            ph_buf_printf(out, "    %s = %s\n", keys->pairs[k].key, keys->pairs[k].value);
         }
         if (changed != NULL && i == 0) {
             ph_buf_printf(out, "    %s\n", changed);

@@ -82,5 +82,3 @@ const struct table_outcome *table_outcome_of(const struct table_row *row, unsign
 // The row's SendConnector blocks, as an administrator would write them; `@` and `%port` are still
 // to be filled in. `changed` ("Key=value") comes on top in the first one; NULL: nothing.
 void table_connectors(const struct table_row *row, const char *changed, struct ph_buf *out);
-// Each row has domains of its own: `text` with the row's name behind contoso, example, ….
-const char *table_distinct(const struct table_row *row, struct ph_str text);
