@@ -90,6 +90,8 @@ class Pki:
         self.intermediate = issue(self.root, "Intermediate A1", ca=True)
         self.expired_intermediate = issue(self.root, "Intermediate A2", ca=True, begin=NOW - 60 * DAY, end=NOW - DAY)
         self.bare_intermediate = issue(self.root, "Intermediate A3", ca=True)  # no CRL of its own
+        # One that is out of date, and no other: lists are of an issuer, whichever connector names their file.
+        self.stale_intermediate = issue(self.root, "Intermediate A4", ca=True)
         self.no_authority = issue(self.intermediate, "not an authority", ["not-an-authority.test"])
         self.revoked = []
 
@@ -118,6 +120,8 @@ class Pki:
             return certificate
         if kind == "no-crl":
             return issue(self.bare_intermediate, subject, names, chain=[self.bare_intermediate.x509])
+        if kind == "stale-crl":
+            return issue(self.stale_intermediate, subject, names, chain=[self.stale_intermediate.x509])
         if kind == "crl-pointer":
             return issue(self.bare_intermediate, subject, names, chain=[self.bare_intermediate.x509],
                          distribution_point="http://crl.posthaste.test/a3.crl")
@@ -178,7 +182,7 @@ class Pki:
             "crl.pem": self.root.crl_pem() + self.intermediate.crl_pem(self.revoked)
             + self.expired_intermediate.crl_pem(),
             "stale-crl.pem": self.root.crl_pem(last=NOW - 60 * DAY, following=NOW - DAY)
-            + self.intermediate.crl_pem(last=NOW - 60 * DAY, following=NOW - DAY),
+            + self.stale_intermediate.crl_pem(last=NOW - 60 * DAY, following=NOW - DAY),
         }
         for file, text in files.items():
             (directory / file).write_bytes(text)

@@ -26,6 +26,7 @@ static struct {
     struct ph_cert *a1;           // intermediate below A
     struct ph_cert *a2;           // expired
     struct ph_cert *a3;           // without a CRL
+    struct ph_cert *a4;           // with one that is out of date
     struct ph_cert *no_authority; // a leaf that issues
     uint64_t revoked[REVOKED_MAX];
     size_t revoked_count;
@@ -60,6 +61,7 @@ static void make_authorities(void)
     pki.a1 = authority(pki.root, "Intermediate A1", -30, 300, NULL);
     pki.a2 = authority(pki.root, "Intermediate A2", -60, -5, NULL);
     pki.a3 = authority(pki.root, "Intermediate A3", -30, 300, NULL);
+    pki.a4 = authority(pki.root, "Intermediate A4", -30, 300, NULL);
     pki.no_authority = ph_certs_make(
         pki.a1, &(struct ph_certs_options){
                     .common_name = "not an authority", .dns_names = &name, .dns_name_count = 1});
@@ -90,6 +92,7 @@ static const struct kind kinds[] = {
     {.name = "future", .issuer = &pki.a1, .begin_days = 5, .end_days = 60},
     {.name = "revoked", .issuer = &pki.a1},
     {.name = "no-crl", .issuer = &pki.a3},
+    {.name = "stale-crl", .issuer = &pki.a4},
     {.name = "crl-pointer", .issuer = &pki.a3, .crl_url = "URI:http://crl.posthaste.test/a3.crl"},
     {.name = "client-only", .issuer = &pki.a1, .usage = PH_CERTS_USAGE_CLIENT},
     {.name = "by-leaf", .issuer = &pki.no_authority},
@@ -354,7 +357,7 @@ static void make_files(void)
     append_crl(pki.a2, -5, 30, out);
     out = new_file("/stale-crl.pem");
     append_crl(pki.root, -60, -5, out);
-    append_crl(pki.a1, -60, -5, out);
+    append_crl(pki.a4, -60, -5, out);
 }
 
 void table_pki_create(const struct table *table)
