@@ -235,13 +235,79 @@ uint64_t ph_worker_retry_delay(struct ph_worker *worker, const struct ph_retry_s
 
 // --- start ---
 
-static void take_recovered(struct ph_worker *worker, const struct ph_spool_recovered *found,
+// One log's messages on their way from recovery into the store.
+struct recovering {
+    struct ph_worker *worker;
+    uint64_t now_ms;
+    uint64_t latest_ms;       // no wait is longer than the longest
+    uint64_t small;           // contents up to this size are routed by their domain alone
+    struct ph_queue **queues; // of small contents, by the domain's number
+    uint32_t queue_count;
+};
+
+static struct ph_queue *route_recovered(struct ph_worker *worker, struct ph_str domain,
+                                        uint64_t size)
+{
+    struct ph_reason reason;
+    struct ph_queue *queue = ph_queues_route(worker, domain, size, &reason);
+
+    return queue != NULL ? queue : ph_queues_unroutable(worker, domain, &reason);
+}
+
+// Millions of messages have few domains: each is routed once.
+static struct ph_queue *queue_of(struct recovering *recovering,
+                                 const struct ph_spool_recovered_recipient *was, uint64_t size)
+{
+    uint32_t number = was->domain_number;
+
+    if (size > recovering->small) {
+        return route_recovered(recovering->worker, was->domain, size);
+    }
+    if (number >= recovering->queue_count) {
+        uint32_t grown = number + 1 > 64 ? (number + 1) * 2 : 64;
+
+        recovering->queues = reallocarray(recovering->queues, grown, sizeof(*recovering->queues));
+        PH_CHECK(recovering->queues != NULL);
+        memset(recovering->queues + recovering->queue_count, 0,
+               (grown - recovering->queue_count) * sizeof(*recovering->queues));
+        recovering->queue_count = grown;
+    }
+    if (recovering->queues[number] == NULL) {
+        recovering->queues[number] = route_recovered(recovering->worker, was->domain, size);
+    }
+    return recovering->queues[number];
+}
+
+static void take_waiting(struct recovering *recovering, const struct ph_spool_recovered *found,
+                         uint32_t which, uint32_t slot)
+{
+    const struct ph_spool_recovered_recipient *was = &found->recipients[which];
+    struct ph_worker *worker = recovering->worker;
+    struct ph_recipient *r = ph_store_recipient(&worker->store, slot);
+    struct ph_queue *queue = queue_of(recovering, was, found->size);
+
+    r->in_doubt = was->in_doubt;
+    r->attempted = was->in_doubt; // the record that says so is still there
+    if (was->due_ms > recovering->now_ms) {
+        // The clock may have been set back since: no wait is longer than the longest. What is
+        // suspended isn't a wait.
+        bool cut = was->due_ms != PH_NEVER && was->due_ms > recovering->latest_ms;
+
+        ph_queues_defer(queue, slot, cut ? recovering->latest_ms : was->due_ms);
+    } else {
+        ph_queues_add(queue, slot);
+    }
+    if (was->in_doubt) {
+        ph_delivery_log_in_doubt(worker, found->id, which, was->address, was->domain);
+        PH_COUNT(worker, queued_in_doubt, 1);
+    }
+}
+
+static void take_recovered(struct recovering *recovering, const struct ph_spool_recovered *found,
                            uint32_t index)
 {
+    struct ph_worker *worker = recovering->worker;
     struct ph_message *m = ph_store_message(&worker->store, index);
-    struct ph_retry_intervals intervals = ph_worker_retry_intervals(&worker->config->retry);
-    uint64_t now_ms = ph_worker_now_ms(worker);
-    uint64_t latest_ms = now_ms + ph_retry_longest_ms(&intervals);
     uint32_t slot = m->first_recipient;
     uint32_t live = 0;
 
@@ -257,28 +323,8 @@ static void take_recovered(struct ph_worker *worker, const struct ph_spool_recov
             r->place = PH_PLACE_DONE;
             m->open_count--;
         } else {
-            struct ph_reason reason;
-            struct ph_queue *queue = ph_queues_route(worker, was->domain, found->size, &reason);
-
             live++;
-            r->in_doubt = was->in_doubt;
-            r->attempted = was->in_doubt; // the record that says so is still there
-            if (queue == NULL) {
-                queue = ph_queues_unroutable(worker, was->domain, &reason);
-            }
-            if (was->due_ms > now_ms) {
-                // The clock may have been set back since: no wait is longer than the longest. What
-                // is suspended isn't a wait.
-                bool cut = was->due_ms != PH_NEVER && was->due_ms > latest_ms;
-
-                ph_queues_defer(queue, slot, cut ? latest_ms : was->due_ms);
-            } else {
-                ph_queues_add(queue, slot);
-            }
-            if (was->in_doubt) {
-                ph_delivery_log_in_doubt(worker, found->id, i, was->address, was->domain);
-                PH_COUNT(worker, queued_in_doubt, 1);
-            }
+            take_waiting(recovering, found, i, slot);
         }
         slot = next;
     }
@@ -288,7 +334,8 @@ static void take_recovered(struct ph_worker *worker, const struct ph_spool_recov
 
 static void on_recovered(void *owner, const struct ph_spool_recovered *found)
 {
-    struct ph_worker *worker = owner;
+    struct recovering *recovering = owner;
+    struct ph_worker *worker = recovering->worker;
     uint32_t index = ph_store_add(&worker->store, found->recipient_count);
     struct ph_message *m;
 
@@ -302,7 +349,20 @@ static void on_recovered(void *owner, const struct ph_spool_recovered *found)
     m->priority = found->priority & 3;
     m->delay_notified = found->delay_notified;
     m->flow = (uint32_t)ph_hash_str(found->sender, worker->hash_seed);
-    take_recovered(worker, found, index);
+    take_recovered(recovering, found, index);
+}
+
+// The size that every connector takes: up to it the size decides nothing.
+static uint64_t small_for_all(const struct ph_config *config)
+{
+    uint64_t small = UINT64_MAX;
+
+    for (size_t i = 0; i < config->send_connector_count; i++) {
+        uint64_t max = config->send_connectors[i].max_message_size;
+
+        small = max < small ? max : small;
+    }
+    return small;
 }
 
 static int open_log(struct ph_worker *worker, uint16_t log, struct ph_spool **out,
@@ -310,10 +370,19 @@ static int open_log(struct ph_worker *worker, uint16_t log, struct ph_spool **ou
 {
     struct ph_spool_recovery_report report = {0};
     struct ph_spool_options options = ph_engine_spool_options(worker->engine, worker->io, log);
+    struct ph_retry_intervals intervals = ph_worker_retry_intervals(&worker->config->retry);
+    uint64_t now_ms = ph_worker_now_ms(worker);
+    struct recovering recovering = {
+        .worker = worker,
+        .now_ms = now_ms,
+        .latest_ms = now_ms + ph_retry_longest_ms(&intervals),
+        .small = small_for_all(worker->config),
+    };
     int result;
 
     options.adopted = log != worker->index;
-    result = ph_spool_open(&options, on_recovered, worker, &report, out, error);
+    result = ph_spool_open(&options, on_recovered, &recovering, &report, out, error);
+    free(recovering.queues);
     if (result == 0) {
         ph_engine_report_recovery(worker->engine, log, &report);
     }

@@ -429,8 +429,19 @@ bool ph_record_read_message(const struct ph_record *record, struct ph_envelope *
 
 bool ph_record_read_outcome(const struct ph_record *record, struct ph_outcome_record *out)
 {
-    struct reader reader = {.rest = record->body};
     struct ph_str token;
+    bool sound = ph_record_read_outcome_token(record, out, &token);
+
+    if (!ph_reason_kind_from_token(token, &out->kind)) {
+        out->kind = PH_REASON_NONE; // of another version: the text still says it
+    }
+    return sound;
+}
+
+bool ph_record_read_outcome_token(const struct ph_record *record, struct ph_outcome_record *out,
+                                  struct ph_str *out_token)
+{
+    struct reader reader = {.rest = record->body};
 
     out->recipient = (uint32_t)get(&reader, 4);
     out->state = (enum ph_recipient_state)get(&reader, 1);
@@ -440,12 +451,10 @@ bool ph_record_read_outcome(const struct ph_record *record, struct ph_outcome_re
     out->attempts = (uint16_t)get(&reader, 2);
     out->code = (uint16_t)get(&reader, 2);
     out->due_ms = get(&reader, 8);
-    token = get_str(&reader);
+    *out_token = get_str(&reader);
     out->text = get_str(&reader);
     out->in_doubt = record->flags & PH_RECORD_FLAG_IN_DOUBT;
-    if (!ph_reason_kind_from_token(token, &out->kind)) {
-        out->kind = PH_REASON_NONE; // of another version: the text still says it
-    }
+    out->kind = PH_REASON_NONE;
     return !reader.bad && out->state <= PH_QUEUED_DELETED;
 }
 

@@ -117,6 +117,10 @@ uint32_t ph_record_recipient_count(const struct ph_record *record); // of a MESS
 // `out->text` points into the record.
 PH_MUST_CHECK bool ph_record_read_outcome(const struct ph_record *record,
                                           struct ph_outcome_record *out);
+// The same with the reason's token as it stands there: `out->kind` is NONE.
+PH_MUST_CHECK bool ph_record_read_outcome_token(const struct ph_record *record,
+                                                struct ph_outcome_record *out,
+                                                struct ph_str *out_token);
 // The recipient indices of an ATTEMPT, one by one: false when there are no more.
 PH_MUST_CHECK bool ph_record_attempt_at(const struct ph_record *record, uint32_t which,
                                         uint32_t *out_recipient);

@@ -120,6 +120,7 @@ int ph_spool_open(const struct ph_spool_options *options, ph_spool_on_recovered 
             result = (int)failure;
         } else {
             ph_spool_segment_use(spool, first);
+            ph_spool_summary_begin(spool, first);
             ph_spool_segment_prepare(spool);
         }
     }
@@ -187,6 +188,7 @@ void ph_spool_close(struct ph_spool *spool)
         TAILQ_REMOVE(&spool->spares, segment, link);
         ph_spool_segment_close(segment);
     }
+    ph_summary_deinit(&spool->summary);
     free(spool->by_number);
     free(spool->path);
     free(spool);
@@ -621,15 +623,23 @@ static uint64_t room_for(const struct ph_spool_group *group)
 static struct ph_segment *segment_for(struct ph_spool *spool, const struct ph_spool_group *group)
 {
     struct ph_segment *active = TAILQ_LAST(&spool->segments, ph_segment_list);
-    bool full = active == NULL || active->used + room_for(group) > active->size;
+    uint64_t room = room_for(group);
+    bool full = active == NULL || active->used + room > active->size;
+    // Also where the group would take the room of the summary; without a spare it does.
+    bool enough = !full && active->preallocated &&
+                  active->used + room + ph_spool_summary_room(spool, group) <= active->size;
     struct ph_segment *next = NULL;
     int64_t unused;
 
     // One that was written before is twice as fast: it is begun as soon as it is there.
-    if (full || (!active->preallocated && !TAILQ_EMPTY(&spool->spares))) {
+    if (full || (!enough && !TAILQ_EMPTY(&spool->spares))) {
         next = ph_spool_segment_next(spool, &unused);
         if (next != NULL) {
+            if (active != NULL) {
+                ph_spool_summary_seal(spool, active);
+            }
             ph_spool_segment_use(spool, next);
+            ph_spool_summary_begin(spool, next);
         }
     }
     ph_spool_segment_prepare(spool);
@@ -731,6 +741,7 @@ static void written(struct ph_spool *spool, struct ph_spool_group *group)
 {
     struct ph_segment *segment = TAILQ_LAST(&spool->segments, ph_segment_list);
 
+    ph_spool_summary_written(spool, segment, group);
     segment->used += group->write_len;
     segment->live += group->entry_count;
     segment->messages += group->entry_count;

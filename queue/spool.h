@@ -81,8 +81,9 @@ struct ph_spool_options {
 
 // One live message found by recovery. Borrowed for the call.
 struct ph_spool_recovered_recipient {
-    struct ph_str domain;  // A-labels
-    struct ph_str address; // of mail accepted for an attempt at once; else empty
+    struct ph_str domain;   // A-labels
+    uint32_t domain_number; // the same one for equal domains of one recovery; from 0 on
+    struct ph_str address;  // of those in doubt, where it can be read; else empty
     enum ph_recipient_state state;
     bool in_doubt; // an ATTEMPT without OUTCOME, or one recorded as in doubt
     uint16_t attempts;
@@ -107,7 +108,10 @@ struct ph_spool_recovery_report {
     uint64_t messages;
     uint64_t quarantined_records; // damaged below the durable mark: set aside, reported
     uint64_t quarantined_bytes;
-    uint64_t torn_bytes; // at or after the durable mark: never acknowledged
+    uint64_t torn_bytes;        // at or after the durable mark: never acknowledged
+    uint64_t summaries;         // segments that were read by their summary alone
+    uint64_t summaries_damaged; // offline: those that can't be read, and it isn't known why
+    uint64_t summaries_wrong;   // offline: those that are sound and say what isn't so
     char detail[256];
 };
 

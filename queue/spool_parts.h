@@ -7,6 +7,7 @@
 
 #include "queue/record.h"
 #include "queue/spool.h"
+#include "queue/summary.h"
 
 #define PH_SPOOL_PATH_MAX 4096
 #define PH_SPOOL_GROUP_FIRST_BYTES                                                                 \
@@ -87,6 +88,7 @@ struct ph_spool {
     unsigned spare_count;
     struct ph_segment **by_number; // segment n at n modulo by_number_len, a power of 2
     uint32_t by_number_len;
+    struct ph_summary summary; // of the segment that is written to
     struct ph_segment *preparing;
     uint64_t prepare_after_ns; // one could not be made: not before this again
     uint64_t write_after_ns;   // a group could not be written: not before this again
@@ -136,6 +138,17 @@ void ph_spool_spares_trim(struct ph_spool *spool);
 void ph_spool_spare_add(struct ph_spool *spool, struct ph_segment *segment);
 struct ph_segment *ph_spool_segment_find(const struct ph_spool *spool, uint64_t number);
 void ph_spool_segment_close(struct ph_segment *segment);
+
+// queue/spool_summary: the segment that is written to is another one from now on.
+void ph_spool_summary_begin(struct ph_spool *spool, const struct ph_segment *segment);
+// This group is durable, at `segment->used`.
+void ph_spool_summary_written(struct ph_spool *spool, const struct ph_segment *segment,
+                              const struct ph_spool_group *group);
+// Bytes to leave free at the segment's end, when this group goes into it.
+uint64_t ph_spool_summary_room(const struct ph_spool *spool, const struct ph_spool_group *group);
+// Nothing more is written to the segment, all in it is durable: its summary is, where there is
+// room. Nobody waits for it.
+void ph_spool_summary_seal(struct ph_spool *spool, struct ph_segment *segment);
 
 // queue/spool_recovery: reads the log, tells of what is owed, leaves segments and counters in
 // place.

@@ -14,6 +14,7 @@
 #include "queue/spool_parts.h"
 
 #define PH_RECOVERY_WINDOW_BYTES ((size_t)256 << 10)        // read at a time; ours
+#define PH_RECOVERY_PEEK_BYTES ((size_t)16 << 10)           // where little is looked at; ours
 #define PH_RECOVERY_READ_TRIES 3                            // ours
 #define PH_RECOVERY_CONTENT_LOOKS 2                         // ours
 #define PH_RECOVERY_COPY_BYTES_MAX ((size_t)8 << 20)        // of one damaged place; ours
@@ -30,8 +31,10 @@ struct recovery {
     uint64_t window_at;
     size_t window_len;
     size_t window_cap;
-    uint64_t last_group; // read so far; 0: none
-    uint64_t *voided;    // numbers of groups that never counted
+    size_t ahead;              // bytes that are read at least
+    struct ph_summary *summed; // offline: what the segment's summary should say
+    uint64_t last_group;       // read so far; 0: none
+    uint64_t *voided;          // numbers of groups that never counted
     size_t voided_count;
     bool unknown;       // a record of another version
     int64_t unreadable; // errno of a read that failed, negative; 0: none has
@@ -78,7 +81,7 @@ static int64_t read_patiently(struct recovery *r, struct ph_segment *segment, si
 static struct ph_str view(struct recovery *r, struct ph_segment *segment, uint64_t offset,
                           size_t len)
 {
-    size_t wanted = len > PH_RECOVERY_WINDOW_BYTES ? len : PH_RECOVERY_WINDOW_BYTES;
+    size_t wanted = len > r->ahead ? len : r->ahead;
     size_t skipped;
 
     if (r->window_of != segment || offset < r->window_at ||
@@ -193,21 +196,27 @@ static bool is_void(const struct recovery *r, uint64_t group)
     return false;
 }
 
+// An id that was given isn't given again.
+static void note_id(struct recovery *r, uint64_t id)
+{
+    uint64_t sequence = id & ((UINT64_C(1) << 48) - 1);
+
+    if (PH_MESSAGE_ID_LOG(id) == r->spool->options.log && sequence >= r->spool->next_sequence) {
+        r->spool->next_sequence = sequence + 1;
+    }
+}
+
 static void take_record(struct recovery *r, const struct ph_record *record,
                         const struct ph_segment *segment, uint64_t at)
 {
     struct ph_spool_location location = {.segment = (uint32_t)segment->number,
                                          .offset = (uint32_t)at};
-    uint64_t sequence = record->id & ((UINT64_C(1) << 48) - 1);
 
     if (record->type == PH_RECORD_VOID) {
         return;
     }
     ph_found_take(r->found, record, &location);
-    if (PH_MESSAGE_ID_LOG(record->id) == r->spool->options.log &&
-        sequence >= r->spool->next_sequence) {
-        r->spool->next_sequence = sequence + 1;
-    }
+    note_id(r, record->id);
 }
 
 static void apply_group(struct recovery *r, struct ph_segment *segment, uint64_t at,
@@ -219,12 +228,18 @@ static void apply_group(struct recovery *r, struct ph_segment *segment, uint64_t
     enum ph_record_result result = PH_RECORD_OK;
     bool counts = !is_void(r, group->number);
 
+    if (counts && r->summed != NULL) {
+        ph_summary_group(r->summed, group);
+    }
     while (counts && result == PH_RECORD_OK) {
         uint64_t record_at = at + PH_GROUP_HEAD_BYTES + (meta.len - rest.len);
 
         result = ph_record_next(&rest, seed, &record);
         if (result == PH_RECORD_OK) {
             take_record(r, &record, segment, record_at);
+            if (r->summed != NULL) {
+                ph_summary_take(r->summed, &record, (uint32_t)record_at);
+            }
         }
     }
     r->unknown |= result == PH_RECORD_UNKNOWN;
@@ -335,7 +350,94 @@ static bool gap_behind(struct recovery *r, struct ph_segment *segment)
     return false;
 }
 
-static void scan_segment(struct recovery *r, struct ph_segment *segment)
+// --- summaries ---
+
+// Is there a sound summary of what the segment is now? `out_entries` is in the window.
+static bool read_summary(struct recovery *r, struct ph_segment *segment,
+                         struct ph_summary_foot *out_foot, struct ph_str *out_entries)
+{
+    uint64_t seed = ph_record_seed(r->spool->seed, segment->number);
+    uint64_t len;
+    struct ph_str bytes;
+
+    if (segment->size < (uint64_t)2 * PH_DURABLE_BLOCK_BYTES) {
+        return false;
+    }
+    bytes = view(r, segment, segment->size - PH_DURABLE_BLOCK_BYTES, PH_DURABLE_BLOCK_BYTES);
+    if (bytes.len < PH_DURABLE_BLOCK_BYTES || !ph_summary_foot_decode(bytes, out_foot) ||
+        out_foot->segment != segment->number) {
+        return false;
+    }
+    len = ph_summary_foot_disk_bytes(out_foot);
+    if (out_foot->used <= PH_SEGMENT_HEAD_BYTES || out_foot->used > segment->size ||
+        len > segment->size - out_foot->used) {
+        return false;
+    }
+    bytes = view(r, segment, segment->size - len, (size_t)len);
+    return bytes.len == len && ph_summary_valid(bytes, out_foot, seed, out_entries);
+}
+
+// A summary never hides what came after it, or in its place. True: the segment needs no reading.
+static bool take_summary(struct recovery *r, struct ph_segment *segment)
+{
+    struct ph_summary_foot foot;
+    struct ph_group group;
+    struct ph_str entries;
+    struct ph_str meta;
+
+    if (r->spool->options.offline || !read_summary(r, segment, &foot, &entries) ||
+        foot.first_group <= r->last_group || foot.last_group < foot.first_group ||
+        group_surely_at(r, segment, foot.used, &group, &meta)) {
+        return false;
+    }
+    for (size_t i = 0; i < r->voided_count; i++) {
+        if (r->voided[i] >= foot.first_group && r->voided[i] <= foot.last_group) {
+            return false;
+        }
+    }
+    if (!read_summary(r, segment, &foot, &entries)) { // the window has moved
+        return false;
+    }
+    note_id(r, ph_found_take_summary(r->found, entries, (uint32_t)segment->number));
+    r->last_group = foot.last_group;
+    segment->used = foot.used;
+    r->report->summaries++;
+    return true;
+}
+
+// Offline: the summary that is there against what the segment's records come to.
+static void check_summary(struct recovery *r, struct ph_segment *segment, bool whole)
+{
+    struct ph_summary_foot foot;
+    struct ph_str entries;
+    uint64_t len = ph_summary_disk_bytes(r->summed);
+    char *expected;
+    struct ph_str bytes =
+        segment->size >= PH_DURABLE_BLOCK_BYTES
+            ? view(r, segment, segment->size - PH_DURABLE_BLOCK_BYTES, PH_DURABLE_BLOCK_BYTES)
+            : PH_STR_NONE;
+
+    if (bytes.len < PH_DURABLE_BLOCK_BYTES || !ph_summary_foot_decode(bytes, &foot) ||
+        foot.segment != segment->number) {
+        return; // none, or one of an earlier life
+    }
+    if (!read_summary(r, segment, &foot, &entries)) {
+        r->report->summaries_damaged++;
+    } else if (whole && !r->summed->lacking) {
+        expected = ph_alloc((size_t)len);
+        ph_summary_encode(r->summed, segment->number, segment->used,
+                          ph_record_seed(r->spool->seed, segment->number), expected);
+        bytes = view(r, segment, segment->size - len, (size_t)len);
+        if (bytes.len != len || memcmp(bytes.data, expected, (size_t)len) != 0) {
+            r->report->summaries_wrong++;
+        } else {
+            r->report->summaries++;
+        }
+        free(expected);
+    }
+}
+
+static void scan_groups(struct recovery *r, struct ph_segment *segment)
 {
     uint64_t at = PH_SEGMENT_HEAD_BYTES;
     struct ph_group group;
@@ -367,6 +469,23 @@ static void scan_segment(struct recovery *r, struct ph_segment *segment)
             set_aside(r, segment, at, found);
             at = found;
         }
+    }
+}
+
+static void scan_segment(struct recovery *r, struct ph_segment *segment)
+{
+    struct ph_summary summed;
+    uint64_t damaged = r->report->quarantined_records;
+
+    if (!take_summary(r, segment)) {
+        ph_summary_init(&summed, r->spool->seed);
+        r->summed = r->spool->options.offline ? &summed : NULL;
+        scan_groups(r, segment);
+        if (r->summed != NULL) {
+            check_summary(r, segment, r->report->quarantined_records == damaged);
+        }
+        r->summed = NULL;
+        ph_summary_deinit(&summed);
     }
     if (r->last_group > 0 && gap_behind(r, segment)) {
         set_aside(r, segment, segment->used > 0 ? segment->used : PH_SEGMENT_HEAD_BYTES,
@@ -522,10 +641,15 @@ static uint64_t oldest_needed(struct recovery *r)
 
     TAILQ_FOREACH_REVERSE(segment, &r->spool->segments, ph_segment_list, link)
     {
+        struct ph_summary_foot foot;
         struct ph_group group;
         struct ph_str meta;
         uint64_t oldest = 0;
 
+        if (!r->spool->options.offline && read_summary(r, segment, &foot, &meta) &&
+            !group_surely_at(r, segment, foot.used, &group, &meta)) {
+            return foot.oldest;
+        }
         for (uint64_t at = PH_SEGMENT_HEAD_BYTES; at + PH_GROUP_HEAD_BYTES <= segment->size;) {
             if (group_surely_at(r, segment, at, &group, &meta)) {
                 oldest = group.oldest;
@@ -660,6 +784,30 @@ static void on_place(void *owner, const struct ph_spool_location *location, uint
     r->report->messages++;
 }
 
+// Those in doubt are told of by their addresses, which only their record has.
+static void find_addresses(void *owner, uint64_t id, const struct ph_spool_location *location,
+                           struct ph_spool_recovered_recipient *recipients, uint32_t count)
+{
+    struct recovery *r = owner;
+    struct ph_segment *segment = ph_spool_segment_find(r->spool, location->segment);
+    struct ph_str bytes = view(r, segment, location->offset, location->len & ~PH_SPOOL_IN_EXTENT);
+    struct ph_envelope_recipient *known = ph_alloc(count * sizeof(*known));
+    struct ph_record record;
+    struct ph_envelope envelope;
+    struct ph_message_body body;
+
+    if (ph_record_next(&bytes, ph_record_seed(r->spool->seed, segment->number), &record) ==
+            PH_RECORD_OK &&
+        record.type == PH_RECORD_MESSAGE && record.id == id &&
+        ph_record_read_message(&record, &envelope, known, count, &body) &&
+        envelope.recipient_count == count) {
+        for (uint32_t i = 0; i < count; i++) {
+            recipients[i].address = known[i].address;
+        }
+    }
+    free(known);
+}
+
 static void read_segments(struct recovery *r)
 {
     struct ph_segment *segment;
@@ -668,8 +816,10 @@ static void read_segments(struct recovery *r)
     if (r->unreadable == 0) {
         ph_spool_segment_recycle(r->spool, oldest);
     }
+    r->ahead = PH_RECOVERY_PEEK_BYTES;
     find_voided(r);
     judge_heads(r);
+    r->ahead = PH_RECOVERY_WINDOW_BYTES;
     r->last_group = 0;
     TAILQ_FOREACH(segment, &r->spool->segments, link)
     {
@@ -680,12 +830,16 @@ static void read_segments(struct recovery *r)
 int ph_spool_recover(struct ph_spool *spool, ph_spool_on_recovered *on_recovered, void *owner,
                      struct ph_spool_recovery_report *out_report, struct ph_buf *error)
 {
-    struct recovery r = {
-        .spool = spool, .report = out_report, .error = error, .found = ph_found_create()};
+    struct recovery r = {.spool = spool,
+                         .report = out_report,
+                         .error = error,
+                         .ahead = PH_RECOVERY_PEEK_BYTES,
+                         .found = ph_found_create(spool->seed)};
     struct ph_segment *segment;
     int64_t result = open_segments(&r);
 
     if (result >= 0) {
+        r.ahead = PH_RECOVERY_WINDOW_BYTES;
         read_segments(&r);
         result = r.unreadable;
         if (result == 0 && r.unknown) {
@@ -703,7 +857,11 @@ int ph_spool_recover(struct ph_spool *spool, ph_spool_on_recovered *on_recovered
         spool->next_group = r.last_group + 2;
         spool->durable_group = r.last_group;
         spool->sealed = true;
-        ph_found_tell(r.found, on_place, &r, on_recovered, owner);
+        ph_found_tell(r.found, &(struct ph_found_listener){.on_place = on_place,
+                                                           .addresses = find_addresses,
+                                                           .owner = &r,
+                                                           .on_recovered = on_recovered,
+                                                           .recovered_owner = owner});
         TAILQ_FOREACH(segment, &spool->segments, link)
         {
             segment->used = segment->size; // nothing is written behind what was there

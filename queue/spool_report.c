@@ -152,6 +152,17 @@ static int look_at_log(struct ph_io *io, const char *directory, uint16_t log, st
                       (unsigned long long)found.quarantined_bytes);
         look->damaged += found.quarantined_records;
     }
+    if (found.summaries_damaged > 0) {
+        ph_buf_printf(
+            look->report,
+            "log %u: %llu summaries can't be read: a start reads those segments instead\n", log,
+            (unsigned long long)found.summaries_damaged);
+    }
+    if (found.summaries_wrong > 0) {
+        ph_buf_printf(look->report, "log %u: %llu summaries say what isn't so\n", log,
+                      (unsigned long long)found.summaries_wrong);
+        look->damaged += found.summaries_wrong;
+    }
     for (size_t i = 0; result >= 0 && i < listing.count; i++) {
         int64_t failure;
         struct ph_content *content = load(io, spool, &listing.messages[i], &failure);

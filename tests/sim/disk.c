@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "queue/summary.h"
 #include "tests/sim/disk_parts.h"
 
 #define LOST_WRITE_EVERY 50 // planted
@@ -210,6 +211,13 @@ static void settle_late(struct sim_event *event)
     sim_disk_settle(dirty->inode, dirty->number);
 }
 
+static bool is_summary(const struct disk_op *d)
+{
+    struct ph_summary_foot foot;
+
+    return ph_summary_foot_decode((struct ph_str){.data = d->data, .len = d->len}, &foot);
+}
+
 static int64_t do_write(struct disk_op *d)
 {
     struct sim *sim = d->disk->sim;
@@ -230,7 +238,9 @@ static int64_t do_write(struct disk_op *d)
     } else if (d->durable) {
         // The write itself; what was written before without a sync isn't covered.
         sim_image_write(&d->inode->durable, d->offset, d->data, d->len);
-        d->inode->behind = d->offset;
+        if (!is_summary(d)) { // which bears no witness to what stands in front of it
+            d->inode->behind = d->offset;
+        }
         forget_dirty(d->inode, dirty);
     }
     return (int64_t)d->len;

@@ -16,6 +16,8 @@ void sim_disk_kill(struct sim_disk *disk);
 void sim_disk_power_cut(struct sim_disk *disk);
 // Bytes that were durable become others, in some places.
 void sim_disk_damage(struct sim_disk *disk, unsigned places_max);
+// A bit flips in some segments' summaries, where they have one. Returns in how many.
+unsigned sim_disk_rot_summaries(struct sim_disk *disk);
 void sim_disk_mend(struct sim_disk *disk);         // what is bad is good again
 bool sim_disk_writes(const struct sim_disk *disk); // is a write under way?
 uint64_t

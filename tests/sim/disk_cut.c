@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "queue/summary.h"
 #include "tests/sim/disk_parts.h"
 
 #define LATE_WRITE_NS (300 * PH_NS_PER_MS) // a killed process's write may land so much later
@@ -247,6 +248,52 @@ void sim_disk_power_cut(struct sim_disk *disk)
         cut_file(disk, inode);
     }
     cut_names(disk);
+}
+
+// The summary's bytes in this image, of what the segment is now: groups may stand in the place of
+// an earlier life's.
+static bool find_summary(const struct image *image, uint64_t *out_at, uint64_t *out_len)
+{
+    struct ph_summary_foot foot;
+    struct ph_str bytes = {.data = (const char *)image->bytes, .len = image->len};
+    uint64_t number;
+
+    if (image->len < PH_SEGMENT_HEAD_BYTES || !ph_summary_foot_decode(bytes, &foot) ||
+        ph_summary_foot_disk_bytes(&foot) > image->len) {
+        return false;
+    }
+    memcpy(&number, bytes.data + 16, sizeof(number));
+    if (number != foot.segment) {
+        return false;
+    }
+    *out_len = ph_summary_foot_disk_bytes(&foot);
+    *out_at = image->len - *out_len;
+    return true;
+}
+
+unsigned sim_disk_rot_summaries(struct sim_disk *disk)
+{
+    struct sim_random *random = &disk->sim->random;
+    struct inode *inode;
+    unsigned rotten = 0;
+
+    LIST_FOREACH(inode, &disk->inodes, link)
+    {
+        uint64_t at;
+        uint64_t len;
+
+        if (find_summary(&inode->seen, &at, &len) && sim_chance(random, 500)) {
+            uint8_t bit = (uint8_t)(1u << sim_below(random, 8));
+
+            at += sim_below(random, len);
+            inode->seen.bytes[at] ^= bit;
+            if (at < inode->durable.len) {
+                inode->durable.bytes[at] ^= bit;
+            }
+            rotten++;
+        }
+    }
+    return rotten;
 }
 
 uint64_t sim_disk_sum(const struct sim_disk *disk)

@@ -14,6 +14,7 @@
     X(crash_in_recovery, 50, "the end also comes while a start is under way")                      \
     X(lost_names, 60, "directory entries not synced are lost at a power cut")                      \
     X(stale_bytes, 60, "blocks never synced hold old bytes of other files after a power cut")      \
+    X(summaries_rot, 40, "segments' summaries have a flipped bit after an end")                    \
     X(workers_change, 25, "a restart has another number of workers")                               \
     X(reload, 30, "the configuration is reloaded")                                                 \
     X(resets, 100, "connections are reset at any byte")                                            \

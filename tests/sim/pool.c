@@ -223,6 +223,8 @@ void sim_sum_add(struct sim_sum *sum, const struct sim_report *report)
     sum->lived_ms += report->lived_ms;
     sum->ends += report->ends;
     sum->ends_in_start += report->ends_in_start;
+    sum->summaries += report->summaries;
+    sum->summaries_rotten += report->summaries_rotten;
     for (unsigned i = 0; i < report->ends && i < SIM_REPORT_ENDS_MAX; i++) {
         if (sum->disk_count == sum->disk_capacity) {
             sum->disk_capacity = sum->disk_capacity == 0 ? 1024 : sum->disk_capacity * 2;
@@ -236,8 +238,10 @@ void sim_sum_add(struct sim_sum *sum, const struct sim_report *report)
 void sim_sum_print(struct sim_sum *sum)
 {
     printf("%llu histories, %llu failed; %.1f simulated hours; %llu crashes, %llu of them during a "
-           "start; they left %zu different disks\n",
+           "start; they left %zu different disks; %llu segments read by summary, %llu summaries "
+           "rotten\n",
            (unsigned long long)sum->histories, (unsigned long long)sum->failed,
            (double)sum->lived_ms / MS_PER_HOUR, (unsigned long long)sum->ends,
-           (unsigned long long)sum->ends_in_start, count_different(sum));
+           (unsigned long long)sum->ends_in_start, count_different(sum),
+           (unsigned long long)sum->summaries, (unsigned long long)sum->summaries_rotten);
 }

@@ -36,6 +36,8 @@ struct sim_sum {
     uint64_t lived_ms;
     uint64_t ends;
     uint64_t ends_in_start;
+    uint64_t summaries;
+    uint64_t summaries_rotten;
     uint64_t *disks; // what ends left behind: sums
     size_t disk_count;
     size_t disk_capacity;

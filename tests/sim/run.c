@@ -129,6 +129,7 @@ static void on_recovered(void *owner, uint16_t log, const struct ph_spool_recove
         sim_ledger_doubt_all(sim); // what became of them may be what is missing
     }
     sim_trace(sim, "recovered", log, report->messages, report->torn_bytes);
+    sim->report.summaries += report->summaries;
     sim->damage_reports += report->quarantined_records > 0;
     if (report->quarantined_records > 0 && sim->damages == 0) {
         sim_fail(sim, "log %u: recovery found damage that the disk did not do: %s", log,
@@ -226,6 +227,9 @@ static void die(struct sim *sim)
         sim_disk_power_cut(sim->disk);
     } else {
         sim_disk_kill(sim->disk);
+    }
+    if (sim->options.on[SIM_summaries_rot]) {
+        sim->report.summaries_rotten += sim_disk_rot_summaries(sim->disk);
     }
     sim->crashes_done++;
     sim->crash_at_event = 0;

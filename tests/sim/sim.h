@@ -48,6 +48,8 @@ struct sim_report {
     uint64_t recipients;                 // and what was written to
     unsigned ends;                       // of the process, out of order
     unsigned ends_in_start;              // of these
+    uint64_t summaries;                  // segments that starts read by their summary
+    uint64_t summaries_rotten;           // those that had a flipped bit
     uint64_t disks[SIM_REPORT_ENDS_MAX]; // what each end left, as a sum
 };
 

@@ -1,0 +1,20 @@
+// Memory for long tables.
+#include "base/pages.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+void *ph_pages_alloc(size_t len, bool huge)
+{
+    size_t whole = (len + PH_PAGES_HUGE_BYTES - 1) / PH_PAGES_HUGE_BYTES * PH_PAGES_HUGE_BYTES;
+    void *memory = NULL;
+
+    if (!huge || len < PH_PAGES_HUGE_BYTES) {
+        return malloc(len);
+    }
+    if (posix_memalign(&memory, PH_PAGES_HUGE_BYTES, whole) != 0) {
+        return NULL;
+    }
+    (void)madvise(memory, whole, MADV_HUGEPAGE); // where it isn't known, small pages do
+    return memory;
+}
