@@ -165,7 +165,7 @@ static uint32_t gather_states(const struct copy *copy, const struct ph_message *
                 .state = PH_QUEUED_WAITING,
                 .in_doubt = r->in_doubt || r->attempted,
                 .attempts = r->attempts,
-                .due_ms = r->place == PH_PLACE_DEFERRED ? r->due_ms : 0,
+                .due_ms = ph_store_due_ms(&copy->worker->store, r),
                 .kind = (enum ph_reason_kind)r->last_kind,
             };
         }

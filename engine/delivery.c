@@ -752,13 +752,12 @@ static void tell_of_delay(struct ph_worker *worker, uint32_t index)
 
         if (waits(r)) {
             struct ph_queue *queue = ph_queues_at(worker, r->queue);
-            bool deferred = r->place == PH_PLACE_DEFERRED;
-            uint64_t due_ms = r->due_ms;
+            uint64_t due_ms = ph_store_due_ms(store, r);
             struct ph_dispatch *dispatch;
 
             ph_queues_remove(worker, slot);
             dispatch = create(queue, index, &slot, 1, PH_DISPATCH_DELAY);
-            dispatch->due_ms = deferred ? due_ms : 0;
+            dispatch->due_ms = due_ms;
             message->loading = 1;
             prepare(dispatch);
             return;

@@ -100,9 +100,10 @@ static bool domain_matches(struct ph_str wanted, struct ph_str domain)
     return ph_str_eq_nocase(wanted, domain);
 }
 
-static bool state_matches(enum ph_queue_query_state state, const struct ph_recipient *r)
+static bool state_matches(enum ph_queue_query_state state, const struct ph_worker *worker,
+                          const struct ph_recipient *r)
 {
-    bool suspended = r->place == PH_PLACE_DEFERRED && r->due_ms == PH_NEVER;
+    bool suspended = ph_store_due_ms(&worker->store, r) == PH_NEVER;
 
     switch (state) {
     case PH_QUERY_ANY:
@@ -138,6 +139,6 @@ bool ph_queue_query_matches(const struct ph_queue_query *query, const struct ph_
             m->flow == (uint32_t)ph_hash_str(query->sender, worker->hash_seed)) &&
            (query->reason == PH_REASON_NONE ||
             (query->reason == queue->last_error.kind || query->reason == r->last_kind)) &&
-           state_matches(query->state, r) &&
+           state_matches(query->state, worker, r) &&
            (query->older_ms == 0 || m->arrival_ms + query->older_ms <= ph_worker_now_ms(worker));
 }

@@ -201,17 +201,16 @@ static void put_message(struct ph_worker *worker, uint64_t id, struct ph_json *j
         for (uint32_t slot = m->first_recipient; slot != PH_INDEX_NONE;
              slot = ph_store_recipient(&worker->store, slot)->next_of_message) {
             const struct ph_recipient *r = ph_store_recipient(&worker->store, slot);
+            uint64_t due_ms = ph_store_due_ms(&worker->store, r);
 
             ph_json_open_object(json, NULL);
             ph_json_u64(json, "index", r->index);
-            ph_json_text(json, "state",
-                         r->place == PH_PLACE_DEFERRED && r->due_ms == PH_NEVER ? "suspended"
-                                                                                : places[r->place]);
+            ph_json_text(json, "state", due_ms == PH_NEVER ? "suspended" : places[r->place]);
             ph_json_u64(json, "attempts", r->attempts);
             ph_json_bool(json, "in_doubt", r->in_doubt);
             ph_json_text(json, "last_reason", ph_reason_token((enum ph_reason_kind)r->last_kind));
-            if (r->place == PH_PLACE_DEFERRED && r->due_ms != PH_NEVER) {
-                put_time(json, "due", r->due_ms);
+            if (due_ms > 0 && due_ms != PH_NEVER) {
+                put_time(json, "due", due_ms);
             }
             if (r->place != PH_PLACE_DONE && r->queue != PH_INDEX_NONE) {
                 ph_json_open_array(json, "queue");

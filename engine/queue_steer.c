@@ -51,7 +51,7 @@ static bool suspend(struct ph_worker *worker, uint32_t recipient)
     struct ph_recipient *r = ph_store_recipient(&worker->store, recipient);
     struct ph_queue *queue = ph_queues_at(worker, r->queue);
 
-    if (r->place == PH_PLACE_DEFERRED && r->due_ms == PH_NEVER) {
+    if (ph_store_due_ms(&worker->store, r) == PH_NEVER) {
         return false;
     }
     ph_queues_remove(worker, recipient);
@@ -66,7 +66,7 @@ static bool resume(struct ph_worker *worker, uint32_t recipient)
     struct ph_recipient *r = ph_store_recipient(&worker->store, recipient);
     struct ph_queue *queue = ph_queues_at(worker, r->queue);
 
-    if (r->place != PH_PLACE_DEFERRED || r->due_ms != PH_NEVER || ph_queues_held(queue)) {
+    if (ph_store_due_ms(&worker->store, r) != PH_NEVER || ph_queues_held(queue)) {
         return false;
     }
     ph_queues_remove(worker, recipient);

@@ -573,7 +573,7 @@ void ph_queues_reroute(struct ph_worker *worker)
 
         if (r->place == PH_PLACE_READY || r->place == PH_PLACE_DEFERRED) {
             struct ph_queue *old = ph_queues_at(worker, r->queue);
-            uint64_t due_ms = r->place == PH_PLACE_DEFERRED ? r->due_ms : 0;
+            uint64_t due_ms = ph_store_due_ms(&worker->store, r);
 
             if (old->obsolete) {
                 ph_queues_remove(worker, i);

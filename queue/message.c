@@ -4,17 +4,37 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PH_STORE_CAP_FIRST 1024 // slots of the heap; ours
-#define PIECE_SLOTS (UINT32_C(1) << PH_STORE_PIECE_BITS)
+#include "base/pages.h"
+
+#define HEAP_WAYS 4    // children of one, side by side in a cache line
+#define PIECES_SMALL 4 // of a table without huge pages: it may never grow further; ours
+
+_Static_assert(sizeof(struct ph_message) << PH_STORE_MESSAGE_BITS <= PH_PAGES_HUGE_BYTES,
+               "a piece is a huge page");
+_Static_assert(sizeof(struct ph_recipient) << PH_STORE_RECIPIENT_BITS <= PH_PAGES_HUGE_BYTES,
+               "a piece is a huge page");
+_Static_assert(sizeof(struct ph_due) << PH_STORE_HEAP_BITS <= PH_PAGES_HUGE_BYTES,
+               "a piece is a huge page");
 
 static struct ph_message *message_at(const struct ph_store *store, uint32_t index)
 {
-    return &store->messages[index >> PH_STORE_PIECE_BITS][index & (PIECE_SLOTS - 1)];
+    return &store->messages[index >> PH_STORE_MESSAGE_BITS]
+                           [index & ((UINT32_C(1) << PH_STORE_MESSAGE_BITS) - 1)];
 }
 
 static struct ph_recipient *recipient_at(const struct ph_store *store, uint32_t index)
 {
-    return &store->recipients[index >> PH_STORE_PIECE_BITS][index & (PIECE_SLOTS - 1)];
+    return &store->recipients[index >> PH_STORE_RECIPIENT_BITS]
+                             [index & ((UINT32_C(1) << PH_STORE_RECIPIENT_BITS) - 1)];
+}
+
+// The first of the heap lies in front of a cache line, so that siblings share one.
+static struct ph_due *due_at(const struct ph_store *store, uint32_t slot)
+{
+    uint32_t index = slot + HEAP_WAYS - 1;
+
+    return &store->heap[index >> PH_STORE_HEAP_BITS]
+                       [index & ((UINT32_C(1) << PH_STORE_HEAP_BITS) - 1)];
 }
 
 static void free_pieces(void **pieces, uint32_t count)
@@ -26,14 +46,14 @@ static void free_pieces(void **pieces, uint32_t count)
 }
 
 // Makes room for slot `slot`, the first one behind those there are. False when memory is short.
-static bool grow_pieces(void ***pieces, uint32_t *count, uint32_t slot, size_t item_bytes)
+static bool grow_pieces(void ***pieces, uint32_t *count, uint32_t slot, unsigned bits)
 {
     void **table;
 
-    if (slot == PH_INDEX_NONE - 1) {
+    if (slot >= PH_INDEX_NONE - HEAP_WAYS) {
         return false;
     }
-    if (slot >> PH_STORE_PIECE_BITS < *count) {
+    if (slot >> bits < *count) {
         return true;
     }
     table = realloc(*pieces, ((size_t)*count + 1) * sizeof(**pieces));
@@ -41,7 +61,7 @@ static bool grow_pieces(void ***pieces, uint32_t *count, uint32_t slot, size_t i
         return false;
     }
     *pieces = table;
-    table[*count] = malloc(PIECE_SLOTS * item_bytes);
+    table[*count] = ph_pages_alloc(PH_PAGES_HUGE_BYTES, *count >= PIECES_SMALL);
     if (table[*count] == NULL) {
         return false;
     }
@@ -70,32 +90,8 @@ void ph_store_deinit(struct ph_store *store)
     ph_store_drop_contents(store);
     free_pieces((void **)store->messages, store->message_pieces);
     free_pieces((void **)store->recipients, store->recipient_pieces);
-    free(store->heap);
+    free_pieces((void **)store->heap, store->heap_pieces);
     ph_store_init(store);
-}
-
-// Grows `*array` so that slot `needed - 1` exists. False when memory is short.
-static bool grow(void **array, uint32_t *cap, uint32_t needed, size_t item_bytes)
-{
-    uint64_t wanted = *cap > 0 ? *cap : PH_STORE_CAP_FIRST;
-    void *grown;
-
-    if (needed <= *cap) {
-        return true;
-    }
-    while (wanted < needed) {
-        wanted += wanted / 2;
-    }
-    if (wanted >= PH_INDEX_NONE) {
-        return false;
-    }
-    grown = realloc(*array, wanted * item_bytes);
-    if (grown == NULL) {
-        return false;
-    }
-    *array = grown;
-    *cap = (uint32_t)wanted;
-    return true;
 }
 
 static uint32_t take_message_slot(struct ph_store *store)
@@ -105,7 +101,7 @@ static uint32_t take_message_slot(struct ph_store *store)
     if (slot != PH_INDEX_NONE) {
         store->message_free = message_at(store, slot)->first_recipient;
     } else if (grow_pieces((void ***)&store->messages, &store->message_pieces, store->message_used,
-                           sizeof(**store->messages))) {
+                           PH_STORE_MESSAGE_BITS)) {
         slot = store->message_used++;
     }
     return slot;
@@ -118,7 +114,7 @@ static uint32_t take_recipient_slot(struct ph_store *store)
     if (slot != PH_INDEX_NONE) {
         store->recipient_free = recipient_at(store, slot)->next_link;
     } else if (grow_pieces((void ***)&store->recipients, &store->recipient_pieces,
-                           store->recipient_used, sizeof(**store->recipients))) {
+                           store->recipient_used, PH_STORE_RECIPIENT_BITS)) {
         slot = store->recipient_used++;
     }
     return slot;
@@ -209,53 +205,61 @@ struct ph_recipient *ph_store_recipient(const struct ph_store *store, uint32_t i
     return recipient_at(store, index);
 }
 
-static bool earlier(const struct ph_store *store, uint32_t a, uint32_t b)
+static bool earlier(const struct ph_due *a, const struct ph_due *b)
 {
-    uint64_t due_a = recipient_at(store, a)->due_ms;
-    uint64_t due_b = recipient_at(store, b)->due_ms;
-
     // Ties by slot: the order must not depend on the heap's history.
-    return due_a < due_b || (due_a == due_b && a < b);
+    return a->due_ms < b->due_ms || (a->due_ms == b->due_ms && a->recipient < b->recipient);
 }
 
-static void place_in_heap(struct ph_store *store, uint32_t slot, uint32_t recipient)
+static void place_in_heap(struct ph_store *store, uint32_t slot, struct ph_due due)
 {
-    store->heap[slot] = recipient;
-    recipient_at(store, recipient)->heap_slot = slot;
+    *due_at(store, slot) = due;
+    recipient_at(store, due.recipient)->heap_slot = slot;
 }
 
-static void sift_up(struct ph_store *store, uint32_t slot)
+// `due` goes to `slot`, or above it.
+static void sift_up(struct ph_store *store, uint32_t slot, struct ph_due due)
 {
-    uint32_t moving = store->heap[slot];
-
-    while (slot > 0 && earlier(store, moving, store->heap[(slot - 1) / 2])) {
-        place_in_heap(store, slot, store->heap[(slot - 1) / 2]);
-        slot = (slot - 1) / 2;
+    while (slot > 0 && earlier(&due, due_at(store, (slot - 1) / HEAP_WAYS))) {
+        place_in_heap(store, slot, *due_at(store, (slot - 1) / HEAP_WAYS));
+        slot = (slot - 1) / HEAP_WAYS;
     }
-    place_in_heap(store, slot, moving);
+    place_in_heap(store, slot, due);
 }
 
-static void sift_down(struct ph_store *store, uint32_t slot)
+static uint32_t earliest_child(const struct ph_store *store, uint32_t slot)
 {
-    uint32_t moving = store->heap[slot];
+    uint32_t first = slot * HEAP_WAYS + 1;
+    uint32_t best = first;
 
-    for (;;) {
-        uint32_t child = slot * 2 + 1;
+    // Whichever it is: its own children are fetched meanwhile.
+    for (uint32_t child = first; child < first + HEAP_WAYS; child++) {
+        uint64_t below = (uint64_t)child * HEAP_WAYS + 1;
 
-        if (child >= store->heap_count) {
+        if (below < store->heap_count) {
+            __builtin_prefetch(due_at(store, (uint32_t)below));
+        }
+    }
+    for (uint32_t child = first + 1; child < first + HEAP_WAYS && child < store->heap_count;
+         child++) {
+        best = earlier(due_at(store, child), due_at(store, best)) ? child : best;
+    }
+    return best;
+}
+
+// `due` goes to `slot`, or below it.
+static void sift_down(struct ph_store *store, uint32_t slot, struct ph_due due)
+{
+    while ((uint64_t)slot * HEAP_WAYS + 1 < store->heap_count) {
+        uint32_t child = earliest_child(store, slot);
+
+        if (!earlier(due_at(store, child), &due)) {
             break;
         }
-        if (child + 1 < store->heap_count &&
-            earlier(store, store->heap[child + 1], store->heap[child])) {
-            child++;
-        }
-        if (!earlier(store, store->heap[child], moving)) {
-            break;
-        }
-        place_in_heap(store, slot, store->heap[child]);
+        place_in_heap(store, slot, *due_at(store, child));
         slot = child;
     }
-    place_in_heap(store, slot, moving);
+    place_in_heap(store, slot, due);
 }
 
 bool ph_store_defer(struct ph_store *store, uint32_t recipient, uint64_t due_ms)
@@ -263,14 +267,14 @@ bool ph_store_defer(struct ph_store *store, uint32_t recipient, uint64_t due_ms)
     struct ph_recipient *r = ph_store_recipient(store, recipient);
 
     PH_CHECK(r->heap_slot == PH_INDEX_NONE);
-    if (!grow((void **)&store->heap, &store->heap_cap, store->heap_count + 1,
-              sizeof(*store->heap))) {
+    if (!grow_pieces((void ***)&store->heap, &store->heap_pieces, store->heap_count + HEAP_WAYS - 1,
+                     PH_STORE_HEAP_BITS)) {
         return false;
     }
-    r->due_ms = due_ms;
     r->place = PH_PLACE_DEFERRED;
-    place_in_heap(store, store->heap_count++, recipient);
-    sift_up(store, r->heap_slot);
+    store->heap_count++;
+    sift_up(store, store->heap_count - 1,
+            (struct ph_due){.due_ms = due_ms, .recipient = recipient});
     return true;
 }
 
@@ -278,22 +282,29 @@ void ph_store_undefer(struct ph_store *store, uint32_t recipient)
 {
     struct ph_recipient *r = ph_store_recipient(store, recipient);
     uint32_t slot = r->heap_slot;
-    uint32_t last;
+    struct ph_due last;
 
     PH_CHECK(r->place == PH_PLACE_DEFERRED && slot < store->heap_count);
-    last = store->heap[--store->heap_count];
-    if (last != recipient) {
-        place_in_heap(store, slot, last);
-        sift_up(store, slot);
-        sift_down(store, recipient_at(store, last)->heap_slot);
+    last = *due_at(store, --store->heap_count);
+    if (last.recipient == recipient) {
+        // It was the last one.
+    } else if (slot > 0 && earlier(&last, due_at(store, (slot - 1) / HEAP_WAYS))) {
+        sift_up(store, slot, last);
+    } else {
+        sift_down(store, slot, last);
     }
     r->heap_slot = PH_INDEX_NONE;
     r->place = PH_PLACE_UNROUTED;
 }
 
+uint64_t ph_store_due_ms(const struct ph_store *store, const struct ph_recipient *recipient)
+{
+    return recipient->place == PH_PLACE_DEFERRED ? due_at(store, recipient->heap_slot)->due_ms : 0;
+}
+
 uint64_t ph_store_next_due_ms(const struct ph_store *store)
 {
-    return store->heap_count > 0 ? recipient_at(store, store->heap[0])->due_ms : PH_NEVER;
+    return store->heap_count > 0 ? due_at(store, 0)->due_ms : PH_NEVER;
 }
 
 uint32_t ph_store_take_due(struct ph_store *store, uint64_t now_ms)
@@ -303,7 +314,7 @@ uint32_t ph_store_take_due(struct ph_store *store, uint64_t now_ms)
     if (ph_store_next_due_ms(store) > now_ms) {
         return PH_INDEX_NONE;
     }
-    first = store->heap[0];
+    first = due_at(store, 0)->recipient;
     ph_store_undefer(store, first);
     return first;
 }

@@ -48,27 +48,34 @@ struct ph_recipient {
     uint8_t in_doubt : 1;  // the next attempt may be a second delivery
     uint8_t attempted : 1; // an ATTEMPT record without OUTCOME is durable
     uint8_t free_requeues : 4;
-    uint64_t due_ms;
 };
 
-#define PH_STORE_PIECE_BITS 14 // 16384 slots: about 1 MB of messages; ours
+// Tables lie in pieces of 2 MiB, the size of a huge page: growing copies nothing, however long the
+// queue is.
+#define PH_STORE_MESSAGE_BITS 15
+#define PH_STORE_RECIPIENT_BITS 16
+#define PH_STORE_HEAP_BITS 17
+
+// When which recipient is due. By itself, so that comparing looks into no recipient.
+struct ph_due {
+    uint64_t due_ms;
+    uint32_t recipient;
+};
 
 struct ph_store {
-    // In pieces of so many slots: growing copies nothing, however long the queue is.
     struct ph_message **messages;
     struct ph_recipient **recipients;
+    struct ph_due **heap; // of deferred recipients by due time; each has four below it
     uint32_t message_pieces;
     uint32_t recipient_pieces;
+    uint32_t heap_pieces;
+    uint32_t heap_count;
     uint32_t message_free; // heads of free lists
     uint32_t recipient_free;
     uint32_t message_used; // slots ever used
     uint32_t recipient_used;
     uint64_t message_count;
     uint64_t recipient_count;
-    // Min-heap of deferred recipients by due time.
-    uint32_t *heap;
-    uint32_t heap_count;
-    uint32_t heap_cap;
 };
 
 void ph_store_init(struct ph_store *store);
@@ -87,6 +94,8 @@ struct ph_recipient *ph_store_recipient(const struct ph_store *store, uint32_t i
 // The due heap. The recipient's place becomes DEFERRED.
 PH_MUST_CHECK bool ph_store_defer(struct ph_store *store, uint32_t recipient, uint64_t due_ms);
 void ph_store_undefer(struct ph_store *store, uint32_t recipient); // place becomes UNROUTED
-uint64_t ph_store_next_due_ms(const struct ph_store *store);       // PH_NEVER: none
+// 0: it isn't deferred.
+uint64_t ph_store_due_ms(const struct ph_store *store, const struct ph_recipient *recipient);
+uint64_t ph_store_next_due_ms(const struct ph_store *store); // PH_NEVER: none
 // The earliest one when it is due: out of the heap, place UNROUTED. PH_INDEX_NONE: none is.
 uint32_t ph_store_take_due(struct ph_store *store, uint64_t now_ms);
