@@ -533,21 +533,36 @@ static void destroy(struct ph_queue *queue)
     free(queue);
 }
 
-// Where a recipient of a queue that is obsolete belongs now.
-static void reroute_recipient(struct ph_worker *worker, const struct ph_queue *old,
-                              uint32_t recipient, uint64_t due_ms)
+// Where a recipient of a queue that is obsolete belongs now. Millions of them belong to few queues:
+// where the size decides nothing it is found out once for each.
+static struct ph_queue *successor(struct ph_worker *worker, struct ph_queue *old, uint64_t size,
+                                  uint64_t small)
 {
-    const struct ph_recipient *r = ph_store_recipient(&worker->store, recipient);
-    const struct ph_message *message = ph_store_message(&worker->store, r->message);
     struct ph_reason reason;
-    struct ph_queue *queue = ph_queues_route(worker, old->domain, message->size, &reason);
+    struct ph_queue *queue = size <= small ? old->successor : NULL;
 
     if (queue == NULL) {
-        queue = ph_queues_unroutable(worker, old->domain, &reason);
+        queue = ph_queues_route(worker, old->domain, size, &reason);
+        queue = queue != NULL ? queue : ph_queues_unroutable(worker, old->domain, &reason);
+        old->successor = size <= small ? queue : old->successor;
     }
-    if (due_ms > 0) {
-        ph_queues_defer(queue, recipient, due_ms);
+    return queue;
+}
+
+static void reroute_recipient(struct ph_worker *worker, struct ph_queue *old, uint32_t recipient,
+                              uint64_t small)
+{
+    struct ph_recipient *r = ph_store_recipient(&worker->store, recipient);
+    const struct ph_message *message = ph_store_message(&worker->store, r->message);
+    struct ph_queue *queue = successor(worker, old, message->size, small);
+
+    if (r->place == PH_PLACE_DEFERRED) { // it stays where it is in the heap
+        PH_CHECK(!queue->obsolete);
+        old->deferred_count--;
+        r->queue = queue->index;
+        queue->deferred_count++;
     } else {
+        ph_queues_remove(worker, recipient);
         ph_queues_add(queue, recipient);
     }
 }
@@ -555,6 +570,7 @@ static void reroute_recipient(struct ph_worker *worker, const struct ph_queue *o
 void ph_queues_reroute(struct ph_worker *worker)
 {
     uint32_t table_len = worker->queue_table_len;
+    uint64_t small = ph_router_small_size(worker->config);
     struct ph_queue *queue;
     struct ph_queue *next;
 
@@ -569,15 +585,13 @@ void ph_queues_reroute(struct ph_worker *worker)
         queue->dispatch_count--;
     }
     for (uint32_t i = 0; i < worker->store.recipient_used; i++) {
-        struct ph_recipient *r = ph_store_recipient(&worker->store, i);
+        const struct ph_recipient *r = ph_store_recipient(&worker->store, i);
 
         if (r->place == PH_PLACE_READY || r->place == PH_PLACE_DEFERRED) {
             struct ph_queue *old = ph_queues_at(worker, r->queue);
-            uint64_t due_ms = ph_store_due_ms(&worker->store, r);
 
             if (old->obsolete) {
-                ph_queues_remove(worker, i);
-                reroute_recipient(worker, old, i, due_ms);
+                reroute_recipient(worker, old, i, small);
             }
         }
     }

@@ -57,6 +57,7 @@ struct ph_queue {
     bool failing;                 // `last_error` is for ever: what is ready fails, some each turn
     bool look_again;              // what is being found out may be of yesterday: then once more
     bool obsolete;                // replaced by a new configuration: ends with its last dispatch
+    struct ph_queue *successor;   // an obsolete one's, while its recipients are routed anew
     TAILQ_ENTRY(ph_queue) active_link;
     struct ph_lookup *lookup; // while RESOLVING
     uint64_t routed_until_ms; // MX answer's life

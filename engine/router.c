@@ -64,6 +64,18 @@ enum ph_route_result ph_router_route(const struct ph_config *config, struct ph_s
     return PH_ROUTE_FOUND;
 }
 
+uint64_t ph_router_small_size(const struct ph_config *config)
+{
+    uint64_t small = UINT64_MAX;
+
+    for (size_t i = 0; i < config->send_connector_count; i++) {
+        uint64_t max = config->send_connectors[i].max_message_size;
+
+        small = max < small ? max : small;
+    }
+    return small;
+}
+
 static void put_space(const struct ph_address_space *space, struct ph_buf *out)
 {
     ph_buf_printf(out, "\"%s%.*s\"",

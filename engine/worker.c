@@ -11,6 +11,7 @@
 #include "engine/home_site.h"
 #include "engine/survey.h"
 #include "engine/revocation.h"
+#include "engine/router.h"
 #include "engine/tlsrpt_send.h"
 #include "engine/worker_ingest.h"
 #include "tls/verify.h"
@@ -352,19 +353,6 @@ static void on_recovered(void *owner, const struct ph_spool_recovered *found)
     take_recovered(recovering, found, index);
 }
 
-// The size that every connector takes: up to it the size decides nothing.
-static uint64_t small_for_all(const struct ph_config *config)
-{
-    uint64_t small = UINT64_MAX;
-
-    for (size_t i = 0; i < config->send_connector_count; i++) {
-        uint64_t max = config->send_connectors[i].max_message_size;
-
-        small = max < small ? max : small;
-    }
-    return small;
-}
-
 static int open_log(struct ph_worker *worker, uint16_t log, struct ph_spool **out,
                     struct ph_buf *error)
 {
@@ -376,7 +364,7 @@ static int open_log(struct ph_worker *worker, uint16_t log, struct ph_spool **ou
         .worker = worker,
         .now_ms = now_ms,
         .latest_ms = now_ms + ph_retry_longest_ms(&intervals),
-        .small = small_for_all(worker->config),
+        .small = ph_router_small_size(worker->config),
     };
     int result;
 
