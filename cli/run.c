@@ -23,6 +23,7 @@
 #include "engine/worker.h"
 #include "engine/world.h"
 
+#define PH_RUN_ADDRESS_SPACE_MIN ((rlim_t)512 << 20) // ours; 300 MiB were enough for two workers
 #define PH_RUN_CERTIFICATES_S 1  // how often our certificates' files are looked at; ours
 #define PH_RUN_SPARE_FILES 1024  // of the limit of open files: not for next hops; ours
 #define PH_RUN_OFFLOAD_THREADS 4 // for what blocks; ours
@@ -349,6 +350,22 @@ static uint64_t raise_file_limit(const struct ph_config *config)
     return most;
 }
 
+// The allocator doesn't survive a thread that begins without any memory.
+static bool enough_address_space(void)
+{
+    struct rlimit limit;
+    bool enough = getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur >= PH_RUN_ADDRESS_SPACE_MIN;
+
+    if (!enough) {
+        fprintf(stderr,
+                "posthaste: %llu MiB of address space are allowed (RLIMIT_AS), at least %llu are "
+                "needed; to bound its memory set MemoryLimit\n",
+                (unsigned long long)(limit.rlim_cur >> 20),
+                (unsigned long long)(PH_RUN_ADDRESS_SPACE_MIN >> 20));
+    }
+    return enough;
+}
+
 // Secrets have been read; nobody has been talked to. A kernel that can't filter is no reason not to
 // deliver mail, a user that can't be had is.
 static bool confine(const struct ph_config *config)
@@ -523,6 +540,10 @@ int ph_cli_run(int argc, char **argv)
     }
     if (ph_log_level_from(config->log_level, &level)) {
         ph_log_set_level(level);
+    }
+    if (!enough_address_space()) {
+        ph_config_release(config);
+        return PH_EXIT_INTERNAL;
     }
     d.connections_max = raise_file_limit(config);
     if (!confine(config)) {
