@@ -2,7 +2,6 @@
 
 #include <criterion/criterion.h>
 #include <signal.h>
-#include <stdint.h>
 #include <stdlib.h>
 
 Test(check, a_wrong_state_stops_the_process, .signal = SIGABRT)
@@ -12,7 +11,7 @@ Test(check, a_wrong_state_stops_the_process, .signal = SIGABRT)
 
 Test(check, memory_that_cannot_be_had_ends_the_process, .exit_code = PH_EXIT_WANT)
 {
-    (void)!ph_alloc(SIZE_MAX / 2);
+    ph_out_of_memory(64);
 }
 
 Test(check, allocations_are_zeroed)
