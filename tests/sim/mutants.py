@@ -26,8 +26,8 @@ MUTANTS = {
         "    } else if (segment->step == STEP_ALLOCATE) {",
         "    } else if (false) {"),
     "torn-contents-count": ("queue/spool_recovery.c",
-        "group_at(r, segment, at, &group, &meta) && !contents_sound(r, segment, meta)) {",
-        "group_at(r, segment, at, &group, &meta) && contents_sound == NULL) {"),
+        "contents_sound(r, segment, meta);\n",
+        "contents_sound != NULL;\n"),
     "seed-without-epoch": ("queue/record.c",
         "    return ph_hash_bytes(&segment, sizeof(segment), spool_seed);",
         "    (void)segment;\n    return spool_seed;"),
@@ -90,7 +90,7 @@ MUTANTS = {
         "    ph_delivery_log_describe(envelope, options->size, &storing->log_members);\n"
         "    ph_delivery_log_accepted(worker, storing->id, ph_buf_str(&storing->log_members));"),
     "name-unchecked": ("tls/gate.c",
-        "    return (count == 0 || match_names(j, references, count)) &&",
+        "    return (count == 0 || match_names(j, references, count, naming_of(j))) &&",
         "    return (count == 0 || match_names != NULL) &&"),
     "chain-unchecked": ("tls/gate.c",
         "check_chain(&j) && check_revocation(&j)",
@@ -103,7 +103,7 @@ MUTANTS = {
         "    return ph_gate_judge(dispatch->policy, &subject, PH_CLEARANCE_ENVELOPE, out_clearance,",
         "    return ph_gate_judge(&c->site->spec->connector->policy, &subject, PH_CLEARANCE_ENVELOPE,"
         " out_clearance,"),
-    "surplus-after-starttls": ("smtp/client.c",
+    "surplus-after-starttls": ("smtp/client_replies.c",
         "client->reply.code == 220 && input->len > 0) {",
         "client->reply.code == 220 && false) {",
         "engine/connection_session.c",
@@ -143,7 +143,7 @@ TABLE_MUTANTS = {
         "check_host(&j) && check_encryption(&j) && check_version(&j)",
         "check_host(&j) && check_encryption != NULL && check_version(&j)"),
     "table-name-unchecked": ("tls/gate.c",
-        "    return (count == 0 || match_names(j, references, count)) &&",
+        "    return (count == 0 || match_names(j, references, count, naming_of(j))) &&",
         "    return (count == 0 || match_names != NULL) &&"),
     "table-apex-by-wildcard": ("tls/identity.c",
         "        matches = dot > 0 && ph_str_eq_nocase(",
@@ -182,12 +182,16 @@ def prepare():
     roots = [f"-D{name}={re.search(rf'^{name}:[A-Z]+=(.*)$', cache, re.M).group(1)}"
              for name in ("BORINGSSL_ROOT", "BORINGSSL_DETERMINISTIC_ROOT")]
     tree = WORK / "tree"
-    shutil.rmtree(tree, ignore_errors=True)
-    files = run("git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard")
-    for name in files.stdout.split():
-        if (ROOT / name).is_file():
+    listed = run("git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard")
+    names = {name for name in listed.stdout.split() if (ROOT / name).is_file()}
+    for old in tree.rglob("*"):
+        if old.is_file() and str(old.relative_to(tree)) not in names:
+            old.unlink()
+    for name in names:
+        # What a run that was broken off has left planted is newer than the source is here.
+        if not (tree / name).is_file() or (tree / name).read_bytes() != (ROOT / name).read_bytes():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, tree / name)
+            shutil.copy(ROOT / name, tree / name)
     made = run("cmake", "-G", "Ninja", "-S", str(tree), "-B", str(WORK / "build"),
                "-DCMAKE_BUILD_TYPE=RelWithDebInfo", *roots)
     if made.returncode != 0:
@@ -199,15 +203,21 @@ def build():
     return run("cmake", "--build", str(WORK / "build"), "-j2", "--target", "posthaste-sim")
 
 
+def check(name):
+    """Does what it changes stand where it should, once?"""
+    patch = MUTANTS[name]
+    counts = [(path, (ROOT / path).read_text().count(old))
+              for path, old in zip(patch[0::3], patch[1::3])]
+    return [f"{name}: what it changes stands {count} times in {path}"
+            for path, count in counts if count != 1]
+
+
 def plant(tree, name):
     """Returns the files that were changed."""
     patch = MUTANTS[name]
     changed = []
     for path, old, new in zip(patch[0::3], patch[1::3], patch[2::3]):
-        text = (tree / path).read_text()
-        if text.count(old) != 1:
-            sys.exit(f"{name}: what it changes stands {text.count(old)} times in {path}")
-        (tree / path).write_text(text.replace(old, new))
+        (tree / path).write_text((tree / path).read_text().replace(old, new))
         changed.append(path)
     return changed
 
@@ -238,6 +248,9 @@ def main():
     arguments.add_argument("--seeds", type=int, default=100)
     arguments.add_argument("names", nargs="*")
     options = arguments.parse_args()
+    stale = [line for name in options.names or MUTANTS for line in check(name)]
+    if stale:
+        sys.exit("\n".join(stale))
     tree = prepare()
     built = build()
     if built.returncode != 0:
