@@ -282,9 +282,9 @@ static void set_aside(struct recovery *r, struct ph_segment *segment, uint64_t f
     snprintf(r->report->detail, sizeof(r->report->detail),
              "segment %llu is damaged from byte %llu to %llu", (unsigned long long)segment->number,
              (unsigned long long)from, (unsigned long long)to);
-    // What became of earlier mail may have stood here.
-    ph_found_doubt_all(r->found);
     salvage(r, segment, from, to);
+    // What became of any mail so far may have stood here, also behind what was saved of it.
+    ph_found_doubt_all(r->found);
     if (!r->spool->options.offline) {
         for (uint64_t at = from; at < to && bytes.len < PH_RECOVERY_COPY_BYTES_MAX;) {
             struct ph_str part = view(
@@ -322,9 +322,15 @@ static uint64_t search_group(struct recovery *r, struct ph_segment *segment, uin
     return 0;
 }
 
-static bool is_last_segment(const struct ph_segment *segment)
+static bool groups_behind(struct recovery *r, const struct ph_segment *segment)
 {
-    return TAILQ_NEXT(segment, link) == NULL;
+    for (struct ph_segment *next = TAILQ_NEXT(segment, link); next != NULL;
+         next = TAILQ_NEXT(next, link)) {
+        if (search_group(r, next, PH_SEGMENT_HEAD_BYTES) != 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 // Is a group missing between the last one read and what this segment's successors have?
@@ -447,7 +453,9 @@ static void scan_groups(struct recovery *r, struct ph_segment *segment)
         if (group_surely_at(r, segment, at, &group, &meta) && group.number > r->last_group) {
             uint64_t next = at + ph_group_disk_bytes(&group);
 
-            if (is_last_segment(segment) && search_group(r, segment, next) == 0 &&
+            // The last group, not that of the last segment: a successor's head may have been all
+            // that was written of it.
+            if (search_group(r, segment, next) == 0 && !groups_behind(r, segment) &&
                 last_is_torn(r, segment, at)) {
                 r->report->torn_bytes += next - at;
                 segment->used = at;
@@ -720,17 +728,6 @@ static void find_voided(struct recovery *r)
             }
         }
     }
-}
-
-static bool groups_behind(struct recovery *r, const struct ph_segment *segment)
-{
-    for (struct ph_segment *next = TAILQ_NEXT(segment, link); next != NULL;
-         next = TAILQ_NEXT(next, link)) {
-        if (search_group(r, next, PH_SEGMENT_HEAD_BYTES) != 0) {
-            return true;
-        }
-    }
-    return false;
 }
 
 // The head is written with the first group: where no later group shows that this one was durable,

@@ -175,6 +175,91 @@ Test(spool_recovery, a_torn_tail)
     }
 }
 
+// The disk as it is now is what the next start finds.
+static void cut_power(void)
+{
+    static struct disk left;
+
+    disk_copy(&left, &disk);
+    fixture_close(&f);
+    disk_deinit(&disk);
+    disk_copy(&disk, &left);
+    disk_deinit(&left);
+}
+
+// Of what came after the torn group no more than its segment's head is there: it is the last one
+// still, and torn.
+Test(spool_recovery, a_torn_tail_behind_which_a_segment_was_begun)
+{
+    struct disk_file *file;
+
+    disk_init(&disk);
+    fixture_open(&f, &disk);
+    fixture_put_group(&f, 0, 3, 3000, ids, locations);
+    cut_power();
+    file = segment_file(1);
+    memset(file->data + locations[0].offset / 4096 * 4096 + 4096, 0, 512); // contents
+    fixture_open(&f, &disk);
+    cr_expect_eq(f.found_count, 0);
+    (void)fixture_put(&f, 9, 100, false, &locations[8]);
+    cut_power();
+    file = NULL;
+    for (unsigned slot = 2; slot < 6 && file == NULL; slot++) {
+        struct ph_group group;
+
+        file = segment_file(slot);
+        if (file != NULL && (file->len < PH_SEGMENT_HEAD_BYTES + PH_GROUP_HEAD_BYTES ||
+                             !ph_group_decode((struct ph_str){file->data + PH_SEGMENT_HEAD_BYTES,
+                                                              PH_GROUP_HEAD_BYTES},
+                                              &group))) {
+            file = NULL;
+        }
+    }
+    cr_assert_not_null(file);
+    memset(file->data + PH_SEGMENT_HEAD_BYTES, 0, file->len - PH_SEGMENT_HEAD_BYTES);
+    fixture_open(&f, &disk);
+    cr_expect_eq(f.found_count, 0, "%u of a torn group", f.found_count);
+    cr_expect_eq(f.report.quarantined_records, 0);
+    fixture_close(&f);
+    disk_deinit(&disk);
+}
+
+// A damaged group had what a message came to and then an attempt, and the first of them can be
+// read: it is in doubt by what can't.
+Test(spool_recovery, what_is_saved_of_a_damaged_group_takes_no_doubt_away)
+{
+    struct ph_record record;
+    struct ph_str rest;
+    struct ph_group group;
+    struct disk_file *file;
+    uint32_t first = 0;
+    uint64_t at;
+
+    disk_init(&disk);
+    fixture_open(&f, &disk);
+    ids[0] = fixture_put(&f, 0, 40, true, &locations[0]);
+    ph_spool_outcome(f.spool, NULL, ids[0],
+                     &(struct ph_outcome_record){.state = PH_QUEUED_WAITING, .attempts = 1});
+    ph_spool_attempt(f.spool, NULL, ids[0], &first, 1);
+    fixture_settle(&f);
+    (void)fixture_put(&f, 1, 40, false, &locations[1]);
+    fixture_close(&f);
+    file = segment_file(1);
+    at = PH_SEGMENT_HEAD_BYTES;
+    cr_assert(ph_group_decode((struct ph_str){file->data + at, PH_GROUP_HEAD_BYTES}, &group));
+    at += ph_group_disk_bytes(&group);
+    cr_assert(ph_group_decode((struct ph_str){file->data + at, PH_GROUP_HEAD_BYTES}, &group));
+    rest = (struct ph_str){file->data + at + PH_GROUP_HEAD_BYTES, group.meta_len};
+    cr_assert(ph_record_walk(&rest, &record));
+    cr_assert_eq(record.type, PH_RECORD_OUTCOME);
+    ((char *)(uintptr_t)rest.data)[PH_RECORD_HEAD_BYTES] ^= 1; // the ATTEMPT
+    fixture_open(&f, &disk);
+    cr_assert_not_null(fixture_found(&f, ids[0]));
+    cr_expect(fixture_found(&f, ids[0])->first.in_doubt);
+    fixture_close(&f);
+    disk_deinit(&disk);
+}
+
 // The power fails behind each durable write in turn while messages come, are delivered, linger and
 // are copied: what was promised is there, once.
 Test(spool_recovery, the_power_fails_anywhere)
