@@ -172,8 +172,14 @@ static void on_attempt_durable(struct ph_op *op)
 {
     struct ph_dispatch *dispatch = op->owner;
 
-    // Whether or not the log could be written: a delivery that may be repeated after a crash is
-    // better than mail that waits for a disk.
+    if (op->result < 0 && !dispatch->damaged) {
+        dispatch->unrecorded = true;
+        dispatch->reason = ph_reason_make(
+            PH_REASON_LOCAL_RESOURCES,
+            "it could not be written down that message %016llx is about to be sent: %s. Neither "
+            "could it be that it was, and then it would be sent again: it waits for the disk",
+            (unsigned long long)dispatch->id, strerror((int)-op->result));
+    }
     one_pending_less(dispatch);
 }
 
@@ -213,6 +219,10 @@ static void prepared(struct ph_dispatch *dispatch)
     if (dispatch->damaged) {
         dispatch->result = dispatch->reason.kind == PH_REASON_SPOOL_DAMAGED ? PH_DISPATCH_UNFIT
                                                                             : PH_DISPATCH_RETURNED;
+        ph_delivery_conclude(queue->worker, dispatch);
+        return;
+    }
+    if (dispatch->unrecorded) {
         ph_delivery_conclude(queue->worker, dispatch);
         return;
     }
@@ -616,8 +626,9 @@ static void conclude_delay(struct ph_worker *worker, struct ph_dispatch *dispatc
     }
 }
 
-// It could not be read now: whatever was meant to be done with it waits.
-static void conclude_unread(struct ph_worker *worker, struct ph_dispatch *dispatch)
+// It could not be read now, or its attempt not be written down: whatever was meant to be done with
+// it waits.
+static void conclude_unready(struct ph_worker *worker, struct ph_dispatch *dispatch)
 {
     if (dispatch->purpose == PH_DISPATCH_DELAY) {
         ph_store_message(&worker->store, dispatch->message)->loading = 0;
@@ -632,8 +643,9 @@ void ph_delivery_conclude(struct ph_worker *worker, struct ph_dispatch *dispatch
     struct ph_queue *queue = dispatch->queue;
 
     PH_CHECK(dispatch->origin == worker->index);
-    if (dispatch->damaged && dispatch->reason.kind != PH_REASON_SPOOL_DAMAGED) {
-        conclude_unread(worker, dispatch);
+    if (dispatch->damaged ? dispatch->reason.kind != PH_REASON_SPOOL_DAMAGED
+                          : dispatch->unrecorded) {
+        conclude_unready(worker, dispatch);
     } else if (dispatch->purpose == PH_DISPATCH_DELAY && !dispatch->damaged) {
         conclude_delay(worker, dispatch);
     } else if (dispatch->purpose == PH_DISPATCH_FAIL || dispatch->purpose == PH_DISPATCH_EXPIRE ||

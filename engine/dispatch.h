@@ -111,6 +111,7 @@ struct ph_dispatch {
     unsigned pending;            // operations outstanding
     struct ph_site *prepared_at; // counted as preparing there
     bool damaged;
+    bool unrecorded; // that an attempt follows could not be written down: there is none
 
     // The result, written by whoever carries it out.
     enum ph_dispatch_result result;

@@ -4,7 +4,6 @@ then forgets what wasn't synced, or keeps some of it, torn. The daemon is killed
 ledgers of both sides nothing acknowledged is lost, nor delivered twice without a mark. Then once more on one whose
 syncs do nothing: there mail must be lost, or this test sees nothing."""
 import os
-import pathlib
 import random
 import signal
 import subprocess
@@ -15,20 +14,6 @@ from posthaste import BUILD, ROOT, Daemon, Directory, Sink, free_port, wait_for
 
 CUTS = int(os.environ.get("CUTS", "4"))
 SEED = int(os.environ.get("SEED", random.randrange(1 << 30)))
-
-
-def states(process):
-    for task in pathlib.Path(f"/proc/{process.pid}/task").iterdir():
-        try:
-            yield (task / "stat").read_text().rsplit(")", 1)[1].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            pass # it has ended
-
-
-def stop(process):
-    """At once, as without power: a daemon that outlived its disk would go on delivering what it can't write down."""
-    process.send_signal(signal.SIGSTOP)
-    wait_for(lambda: all(state in "TD" for state in states(process)), 10, "the stop")
 
 
 def run(cuts, lies):
@@ -58,7 +43,6 @@ Resolver {{ Port = {port} AllowedDestinations = {{"127.0.0.0/8"}}
                 (mount / ".lie").mkdir()
             for _ in range(cuts):
                 time.sleep(chance.uniform(0.2, 0.7))
-                stop(daemon.process)
                 (mount / ".cut").mkdir()
                 daemon.kill()
                 (mount / ".cut").rmdir()
