@@ -26,6 +26,7 @@ Test(pages, pieces_of_any_length)
 
 Test(pages, too_much_is_refused)
 {
-    cr_expect_null(ph_pages_alloc(SIZE_MAX / 4, false));
-    cr_expect_null(ph_pages_alloc(SIZE_MAX / 4, true));
+    cr_expect_null(ph_pages_alloc(SIZE_MAX, false));
+    cr_expect_null(ph_pages_alloc(SIZE_MAX, true));
+    cr_expect_null(ph_pages_alloc((size_t)PTRDIFF_MAX + 1, true));
 }

@@ -70,6 +70,7 @@ class Daemon:
     def __init__(self, directory, config, name="posthaste.conf", http=None, prefix=(), spool=None):
         """`prefix`: a command that starts it, prlimit or another."""
         self.prefix = list(prefix)
+        self.binary = BUILD / "posthaste"
         self.directory = directory
         self.config = directory.path / name
         self.http = http or free_port()
@@ -89,7 +90,7 @@ Log {{ Delivery = "{self.log}" Level = warn }}
         self.start()
 
     def start(self):
-        self.process = self.directory.start([*self.prefix, BUILD / "posthaste", "run", "-c", self.config],
+        self.process = self.directory.start([*self.prefix, self.binary, "run", "-c", self.config],
                                             stdout=subprocess.PIPE, stderr=self.errors, text=True)
         self.listening = {}
         for line in self.process.stdout:
