@@ -247,10 +247,12 @@ static struct ph_spool_group *group_create(struct ph_spool *spool)
     struct ph_spool_group *group = group_new(spool, PH_SPOOL_GROUP_FIRST_BYTES);
 
     STAILQ_INSERT_TAIL(&spool->gathered, group, link);
-    if (spool->void_group != 0) {
-        ph_record_plain(&group->meta, PH_RECORD_VOID, spool->void_group);
-        group->record_count++;
-        spool->void_group = 0;
+    if (spool->void_from != 0) {
+        for (uint64_t number = spool->void_from; number <= spool->void_to; number++) {
+            ph_record_plain(&group->meta, PH_RECORD_VOID, number);
+            group->record_count++;
+        }
+        spool->void_from = 0;
     }
     return group;
 }

@@ -81,7 +81,8 @@ struct ph_spool {
     uint64_t next_segment;
     uint64_t next_group;
     uint64_t durable_group;
-    uint64_t void_group;             // to be voided by the next group; 0: none
+    uint64_t void_from; // groups to be voided by the next one; 0: none
+    uint64_t void_to;
     struct ph_segment_list segments; // oldest first; the last one is written to
     struct ph_segment_list spares;   // ready to be used
     unsigned segment_count;

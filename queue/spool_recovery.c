@@ -34,6 +34,7 @@ struct recovery {
     size_t ahead;              // bytes that are read at least
     struct ph_summary *summed; // offline: what the segment's summary should say
     uint64_t last_group;       // read so far; 0: none
+    uint64_t torn_group;       // the last of those that never counted; 0: none
     uint64_t *voided;          // numbers of groups that never counted
     size_t voided_count;
     bool unknown;       // a record of another version
@@ -458,6 +459,7 @@ static void scan_groups(struct recovery *r, struct ph_segment *segment)
             if (search_group(r, segment, next) == 0 && !groups_behind(r, segment) &&
                 last_is_torn(r, segment, at)) {
                 r->report->torn_bytes += next - at;
+                r->torn_group = group.number > r->torn_group ? group.number : r->torn_group;
                 segment->used = at;
                 return;
             }
@@ -731,17 +733,21 @@ static void find_voided(struct recovery *r)
 }
 
 // The head is written with the first group: where no later group shows that this one was durable,
-// the write was torn, and nobody was told of it.
+// the write was torn, and nobody was told of it. A group that stands further on was written later.
 static bool head_torn(struct recovery *r, struct ph_segment *segment)
 {
     struct ph_group group;
     struct ph_str meta;
     uint64_t at = search_group(r, segment, PH_SEGMENT_HEAD_BYTES);
-    bool first = at != 0 && group_at(r, segment, at, &group, &meta);
+    bool first = at == PH_SEGMENT_HEAD_BYTES && group_at(r, segment, at, &group, &meta);
     uint64_t number = first ? group.number : 0;
 
-    return first && search_group(r, segment, at + ph_group_disk_bytes(&group)) == 0 &&
-           (!groups_behind(r, segment) || is_void(r, number));
+    if (!first || search_group(r, segment, at + ph_group_disk_bytes(&group)) != 0 ||
+        (groups_behind(r, segment) && !is_void(r, number))) {
+        return false;
+    }
+    r->torn_group = number > r->torn_group ? number : r->torn_group;
+    return true;
 }
 
 static void judge_heads(struct recovery *r)
@@ -849,9 +855,11 @@ int ph_spool_recover(struct ph_spool *spool, ph_spool_on_recovered *on_recovered
             remove_stray_extents(&r);
             ph_spool_spares_trim(spool);
         }
-        // The group that may have been under way is void, whatever of it there is.
-        spool->void_group = r.last_group + 1;
-        spool->next_group = r.last_group + 2;
+        // The group that may have been under way is void, whatever of it there is, and so is what
+        // was torn after an earlier start: its number isn't given again.
+        spool->void_from = r.last_group + 1;
+        spool->void_to = r.torn_group > spool->void_from ? r.torn_group : spool->void_from;
+        spool->next_group = spool->void_to + 1;
         spool->durable_group = r.last_group;
         spool->sealed = true;
         ph_found_tell(r.found, &(struct ph_found_listener){.on_place = on_place,

@@ -224,6 +224,39 @@ Test(spool_recovery, a_torn_tail_behind_which_a_segment_was_begun)
     disk_deinit(&disk);
 }
 
+// With its head and its first group gone, what is left of a segment has its mail still: it isn't
+// the head's own write, torn.
+Test(spool_recovery, a_head_and_the_first_group_are_damaged)
+{
+    struct disk_file *file = NULL;
+
+    disk_init(&disk);
+    fixture_open(&f, &disk);
+    ids[0] = fixture_put(&f, 0, 3000, false, &locations[0]);
+    ids[1] = fixture_put(&f, 1, 3000, false, &locations[1]);
+    cr_assert_eq(locations[0].segment, locations[1].segment);
+    cut_power();
+    for (unsigned slot = 0; slot < 4 && file == NULL; slot++) {
+        struct ph_group group;
+
+        file = segment_file(slot);
+        if (file != NULL && (file->len < 2 * PH_SEGMENT_HEAD_BYTES ||
+                             !ph_group_decode((struct ph_str){file->data + PH_SEGMENT_HEAD_BYTES,
+                                                              PH_GROUP_HEAD_BYTES},
+                                              &group))) {
+            file = NULL;
+        }
+    }
+    cr_assert_not_null(file);
+    memset(file->data, 0x5a, 2 * PH_SEGMENT_HEAD_BYTES);
+    fixture_open(&f, &disk);
+    cr_expect_eq(f.found_count, 1);
+    cr_expect_not_null(fixture_found(&f, ids[1]));
+    cr_expect_gt(f.report.quarantined_records, 0);
+    fixture_close(&f);
+    disk_deinit(&disk);
+}
+
 // A damaged group had what a message came to and then an attempt, and the first of them can be
 // read: it is in doubt by what can't.
 Test(spool_recovery, what_is_saved_of_a_damaged_group_takes_no_doubt_away)

@@ -172,18 +172,34 @@ static int64_t do_open(struct disk_op *d)
     return 0;
 }
 
-// A bit on its way from the disk: who reads again soon finds it right.
+static bool misread_before(struct disk_op *d)
+{
+    struct sim_disk *disk = d->disk;
+
+    for (unsigned i = 0; i < SIM_MISREADS_MAX; i++) {
+        if (disk->misreads[i].inode == d->inode->number && disk->misreads[i].offset == d->offset) {
+            disk->misreads[i].inode = 0;
+            return true;
+        }
+    }
+    return false;
+}
+
+// A bit on its way from the disk: who reads again finds it right.
 static void misread(struct disk_op *d, size_t len)
 {
     struct sim_disk *disk = d->disk;
     struct sim *sim = disk->sim;
 
-    if (disk->carried_out >= disk->misread_at + MISREADS_APART &&
+    if (!misread_before(d) && disk->carried_out >= disk->misread_at + MISREADS_APART &&
         strncmp(d->inode->path, "/var/spool/log-", 15) == 0 && sim_fault(sim, SIM_bad_reads, 100)) {
         size_t at = (size_t)sim_below(&sim->random, len);
 
         ((uint8_t *)d->out)[at] ^= (uint8_t)(1u << sim_below(&sim->random, 8));
         disk->misread_at = disk->carried_out;
+        disk->misreads[disk->misread_next].inode = d->inode->number;
+        disk->misreads[disk->misread_next].offset = d->offset;
+        disk->misread_next = (disk->misread_next + 1) % SIM_MISREADS_MAX;
         sim_trace(sim, "misread", d->inode->number, d->offset + at, len);
     }
 }

@@ -9,6 +9,7 @@
 
 #define SIM_PATH_MAX 160
 #define SIM_SECTOR_BYTES 512
+#define SIM_MISREADS_MAX 8
 #define SIM_DISK_BYTES (UINT64_C(1) << 30)
 
 struct image {
@@ -128,6 +129,11 @@ struct sim_disk {
     uint64_t dirty_count;
     uint64_t carried_out; // operations
     uint64_t misread_at;  // one of them
+    struct {
+        uint64_t inode; // 0: none
+        size_t offset;
+    } misreads[SIM_MISREADS_MAX]; // that were not read again yet
+    unsigned misread_next;
 };
 
 void sim_image_write(struct image *image, uint64_t offset, const void *data, size_t len);
