@@ -146,6 +146,7 @@ class Peer:
     def __init__(self, lab, scenario):
         self.lab, self.scenario = lab, scenario
         self.tls = "tls" in scenario
+        self.connections = scenario.get("connections", 50) # to one site, at most
         self.base = lab.path / self.name
         self.base.mkdir()
         self.configure()
@@ -215,8 +216,8 @@ smtpd_recipient_restrictions =
 smtpd_client_connection_count_limit = 0
 default_process_limit = 100
 in_flow_delay = 0
-default_destination_concurrency_limit = 50
-initial_destination_concurrency = 50
+default_destination_concurrency_limit = {self.connections}
+initial_destination_concurrency = {self.connections}
 smtp_mx_session_limit = 2
 """
         if self.tls:
@@ -248,8 +249,8 @@ class OpenSMTPD(Peer):
     name, share = "OpenSMTPD", 1
 
     def configure(self):
-        limits = ("max-conn-per-host 50", "max-conn-per-route 50", "max-conn-per-source 1000",
-                  "max-conn-per-connector 1000", "max-conn-per-domain 50", "conn-delay-host 0", "conn-delay-route 0",
+        limits = (*(f"max-conn-per-{of} {self.connections}" for of in ("host", "route", "domain")),
+                  "max-conn-per-source 1000", "max-conn-per-connector 1000", "conn-delay-host 0", "conn-delay-route 0",
                   "conn-delay-source 0", "conn-delay-connector 0", "conn-delay-domain 0", "conn-delay-relay 0",
                   "reconn-delay-route 0", "session-transaction-delay 0")
         text = "".join(f"mta limit {limit}\n" for limit in limits)

@@ -18,7 +18,9 @@ SCENARIOS = {
     "tls": {"title": "S2 one site, verified TLS", "sites": 1, "tls": True},
     "sites": {"title": "S3 1,000 sites, verified TLS", "sites": 1000, "tls": True},
     "1k": {"title": "S4 one site, plaintext, 1 KiB", "sites": 1, "size": 1024},
-    "latency": {"title": "S5 as S2, 20 ms a reply, 50 connections", "sites": 1, "tls": True, "latency": 20},
+    "latency": {"title": "S5 as S2, 20 ms a reply, 50 connections", "sites": 1, "tls": True, "latency": 20,
+                "connections": 50},
+    "latency10": {"title": "S6 as S5, 10 connections", "sites": 1, "tls": True, "latency": 20, "connections": 10},
 }
 
 
@@ -29,7 +31,7 @@ class Posthaste:
     name, share = "posthaste", 1
 
     def __init__(self, lab, scenario):
-        connector = f"MaxConnections = {50 if 'latency' in scenario else 20}"
+        connector = f"MaxConnections = {scenario.get('connections', 20)}"
         if "tls" in scenario:
             connector += " " + TLS.format(names='"*.sites.test"', root=lab.path / "root.pem")
         # One site has one name here: the peers are told mx0 too.
