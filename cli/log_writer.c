@@ -23,13 +23,14 @@ struct ph_log_writer {
     pthread_mutex_t lock;
     pthread_cond_t work;
     pthread_t thread;
-    char *path;
+    char *path; // of fd; the thread's own
     const char *header;
     int fd;
     struct ph_buf waiting;
     bool ending;
     bool reopen;
     int moved_fd; // takes the place of fd; -1: none
+    char *moved_path;
     bool writing; // lines are on their way to the file
     bool hurry;   // somebody waits for that
     pthread_cond_t written;
@@ -147,6 +148,9 @@ static void *serve(void *argument)
         writer->writing = true;
         if (writer->moved_fd >= 0) {
             close_log(writer->fd);
+            free(writer->path);
+            writer->path = writer->moved_path;
+            writer->moved_path = NULL;
             writer->fd = writer->moved_fd;
             writer->moved_fd = -1;
             reopen = false;
@@ -162,8 +166,8 @@ static void *serve(void *argument)
         }
         left = write_out(writer->fd, ph_buf_str(&lines));
         if (left > 0 && !failing) {
-            ph_log(PH_LOG_ERROR, "the delivery log %s can't be written: %s; lines are dropped",
-                   writer->path, strerror(errno));
+            ph_log(PH_LOG_ERROR, "the log %s can't be written: %s; lines are dropped", writer->path,
+                   strerror(errno));
         }
         failing = left > 0;
         pthread_mutex_lock(&writer->lock);
@@ -215,6 +219,7 @@ void ph_log_writer_destroy(struct ph_log_writer *writer)
     pthread_mutex_destroy(&writer->lock);
     ph_buf_deinit(&writer->waiting);
     free(writer->path);
+    free(writer->moved_path);
     free(writer);
 }
 
@@ -259,17 +264,26 @@ void ph_log_writer_reopen(struct ph_log_writer *writer)
 
 bool ph_log_writer_move(struct ph_log_writer *writer, struct ph_str path)
 {
-    char *copy = copy_path(path);
-    int fd = open_log(copy, writer->header);
+    char *copy;
+    int fd;
+    bool same;
 
+    pthread_mutex_lock(&writer->lock);
+    same = ph_str_eq(path, ph_str_from(writer->moved_fd >= 0 ? writer->moved_path : writer->path));
+    pthread_mutex_unlock(&writer->lock);
+    if (same) {
+        return true;
+    }
+    copy = copy_path(path);
+    fd = open_log(copy, writer->header);
     if (fd < 0) {
         free(copy);
         return false;
     }
     ph_log_writer_flush(writer); // what was written so far is the old file's
     pthread_mutex_lock(&writer->lock);
-    free(writer->path);
-    writer->path = copy;
+    free(writer->moved_path);
+    writer->moved_path = copy;
     close_log(writer->moved_fd);
     writer->moved_fd = fd;
     writer->reopen = true; // wakes it

@@ -40,6 +40,7 @@ struct run_thread {
 
 struct daemon {
     const char *config_path;
+    const struct ph_config *started; // with it; what only a start brings into force is as it says
     struct ph_engine *engine;
     struct ph_offload *offload;
     struct ph_resolver *resolver;
@@ -209,16 +210,16 @@ static struct ph_resolver_options resolver_options(const struct ph_config *confi
                                         .trust_anchor = config->resolver.trust_anchor};
 }
 
-static void move_log(struct ph_log_writer *writer, struct ph_str old, struct ph_str path)
+static void move_log(struct ph_log_writer *writer, struct ph_str path)
 {
-    if (!ph_str_eq(old, path) && !ph_log_writer_move(writer, path)) {
+    if (!ph_log_writer_move(writer, path)) {
         ph_log(PH_LOG_ERROR, "the log %.*s can't be opened: %s; the old one stays",
                PH_STR_ARG(path), strerror(errno));
     }
 }
 
 // What isn't the engine's. False: said why, and nothing has changed.
-static bool take_over(struct daemon *d, const struct ph_config *old, const struct ph_config *config)
+static bool take_over(struct daemon *d, const struct ph_config *config)
 {
     struct ph_resolver_options options = resolver_options(config);
     struct ph_buf text = {0};
@@ -228,13 +229,13 @@ static bool take_over(struct daemon *d, const struct ph_config *old, const struc
     if (!good) {
         ph_log(PH_LOG_ERROR, "%.*s", PH_STR_ARG(ph_buf_str(&text)));
     } else {
-        ph_config_told_at_start(old, config, &text);
+        ph_config_told_at_start(d->started, config, &text);
         log_each(PH_LOG_WARN, ph_buf_str(&text));
         if (ph_log_level_from(config->log_level, &level)) {
             ph_log_set_level(level);
         }
-        move_log(d->log, old->delivery_log, config->delivery_log);
-        move_log(d->protocol_log, old->protocol_log, config->protocol_log);
+        move_log(d->log, config->delivery_log);
+        move_log(d->protocol_log, config->protocol_log);
     }
     ph_buf_deinit(&text);
     return good;
@@ -244,13 +245,12 @@ static void reload(struct daemon *d)
 {
     struct ph_buf errors = {0};
     struct ph_buf warnings = {0};
-    struct ph_config *old = ph_engine_config(d->engine);
     struct ph_config *config = ph_config_load(d->config_path, &errors, &warnings);
 
     notify_systemd("RELOADING=1");
     report_problem(d, ph_buf_str(&errors));
     log_each(PH_LOG_WARN, ph_buf_str(&warnings));
-    if (config != NULL && take_over(d, old, config)) {
+    if (config != NULL && take_over(d, config)) {
         ph_engine_reload(d->engine, config);
         ph_log(PH_LOG_INFO, "reloaded %s", d->config_path);
     } else {
@@ -258,7 +258,6 @@ static void reload(struct daemon *d)
     }
     notify_systemd("READY=1");
     ph_config_release(config);
-    ph_config_release(old);
     ph_buf_deinit(&errors);
     ph_buf_deinit(&warnings);
 }
@@ -551,6 +550,7 @@ int ph_cli_run(int argc, char **argv)
         return PH_EXIT_CONFIG;
     }
     d.config_path = options.config_path;
+    d.started = config;
     d.worker_count = worker_count_of(config);
     d.log = open_log(config->delivery_log, "");
     d.protocol_log = open_log(config->protocol_log, PH_PROTOCOL_LOG_HEADER);

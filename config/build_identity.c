@@ -18,7 +18,7 @@ struct search {
     int64_t now_s;
     int64_t until_s;           // when the choice may become another
     enum ph_reason_kind fault; // of those that answer to the name
-    char faulty[256];          // the file at fault
+    char faulty[4096];         // the file at fault
     char chosen[4096];         // the file of `found`
 };
 
@@ -175,6 +175,14 @@ static void warn(struct search *s, const struct ph_tls_identity *identity)
     }
 }
 
+static void say_missing(struct search *s, struct ph_str directory)
+{
+    ph_build_error(s->b, s->value->at, "C20", "TlsCertificateName",
+                   "no certificate with its key in %.*s/*.pem answers to %.*s; put one there, or "
+                   "write the path of a PEM file with the chain and the key",
+                   PH_STR_ARG(directory), PH_STR_ARG(s->value->text));
+}
+
 static void by_name(struct search *s, struct ph_str directory)
 {
     search(s, directory);
@@ -183,11 +191,8 @@ static void by_name(struct search *s, struct ph_str directory)
     }
     if (s->fault == PH_REASON_NONE) {
         s->fault = PH_REASON_CLIENT_CERT_MISSING;
-        if (!s->b->files->running) {
-            ph_build_error(s->b, s->value->at, "C20", "TlsCertificateName",
-                           "no certificate with its key in %.*s/*.pem answers to %.*s; put one "
-                           "there, or write the path of a PEM file with the chain and the key",
-                           PH_STR_ARG(directory), PH_STR_ARG(s->value->text));
+        if (s->b->files == NULL || !s->b->files->running) {
+            say_missing(s, directory);
         }
     } else {
         ph_build_warning(s->b, s->value->at, "W9", "TlsCertificateName",
@@ -239,15 +244,21 @@ struct ph_str ph_build_certificate_file(struct ph_builder *b, const struct ph_va
                        .value = value,
                        .now_s = b->files != NULL ? b->files->now_s : 0,
                        .until_s = INT64_MAX};
+    struct ph_str directory = b->global[PH_GLOBAL_CERTIFICATE_DIR].text;
 
     if (!read_name(&s, value->text)) {
         return value->text;
     }
-    by_name(&s, b->global[PH_GLOBAL_CERTIFICATE_DIR].text);
+    search(&s, directory);
+    if (s.found == NULL && s.fault == PH_REASON_NONE) {
+        say_missing(&s, directory); // while it runs, too: the configuration in force stays
+    }
     if (s.until_s < b->config->certificates_until_s) {
         b->config->certificates_until_s = s.until_s;
     }
-    return ph_build_str(b, ph_str_from(s.chosen));
+    // One that has expired is shown all the same, with a warning, as TlsCertificate's is: without
+    // any there would be no TLS.
+    return ph_build_str(b, ph_str_from(s.found != NULL ? s.chosen : s.faulty));
 }
 
 void ph_build_identity(struct ph_builder *b, const struct ph_value *value,

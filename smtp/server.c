@@ -198,25 +198,57 @@ enum ph_server_event ph_server_feed(struct ph_server *server, struct ph_str *inp
 
 static enum ph_server_event take_auth_line(struct ph_server *server, struct ph_str line);
 
+// Clients that send without waiting send them behind an AUTH that was refused, too.
+static bool may_be_credentials(const struct ph_server *server, struct ph_str line)
+{
+    static const char *const words[] = {"DATA", "RSET", "NOOP", "QUIT", "STARTTLS"};
+    bool command = ph_str_find_char(line, ' ') >= 0;
+
+    for (size_t i = 0; i < PH_ARRAY_LEN(words) && !command; i++) {
+        command = ph_str_eq_nocase(line, ph_str_from(words[i]));
+    }
+    return server->state != PH_SERVER_COMMANDS || (server->auth_refused && !command);
+}
+
+// "AUTH PLAIN" of "AUTH PLAIN AHUAcA==", and the rest. False: it isn't AUTH.
+static bool cut_auth(struct ph_str line, struct ph_str *out_told, struct ph_str *out_rest)
+{
+    struct ph_str rest = ph_str_trim(line);
+    size_t len = 0;
+
+    if (!ph_str_starts_nocase(rest, PH_STR("AUTH")) || rest.len == 4 ||
+        (rest.data[4] != ' ' && rest.data[4] != '\t')) {
+        return false;
+    }
+    rest = ph_str_trim(ph_str_after(rest, 4));
+    while (len < rest.len && rest.data[len] != ' ' && rest.data[len] != '\t') {
+        len++;
+    }
+    *out_told = ph_str_first(line, (size_t)(rest.data - line.data) + len);
+    *out_rest = ph_str_after(rest, len);
+    return true;
+}
+
 // Of AUTH the mechanism is told.
 static void tell(const struct ph_server *server, struct ph_str line)
 {
-    struct ph_str credentials = PH_STR("(credentials)");
-    struct ph_str said = server->state == PH_SERVER_COMMANDS ? line : credentials;
-    struct ph_str rest = line;
-    struct ph_str word = PH_STR_NONE;
+    struct ph_str told = line;
+    struct ph_str rest = PH_STR_NONE;
 
     if (server->options.heard == NULL) {
         return;
     }
-    if (server->state == PH_SERVER_COMMANDS && ph_str_cut(&rest, ' ', &word) &&
-        ph_str_eq_nocase(word, PH_STR("AUTH")) && ph_str_cut(&rest, ' ', &word)) {
-        said = ph_str_first(line, line.len - rest.len);
-        server->options.heard(server->options.owner, said);
-        said = rest.len > 0 ? credentials : PH_STR_NONE;
+    if (may_be_credentials(server, line)) {
+        told = PH_STR_NONE;
+        rest = line;
+    } else {
+        (void)cut_auth(line, &told, &rest);
     }
-    if (said.len > 0) {
-        server->options.heard(server->options.owner, said);
+    if (told.len > 0) {
+        server->options.heard(server->options.owner, told);
+    }
+    if (rest.len > 0) {
+        server->options.heard(server->options.owner, PH_STR("(credentials)"));
     }
 }
 
@@ -385,6 +417,7 @@ static bool decode_plain(struct ph_server *server, struct ph_str text)
 static enum ph_server_event begin_auth(struct ph_server *server, struct ph_str rest)
 {
     struct ph_str mechanism = PH_STR_NONE;
+    uint32_t errors = server->errors;
 
     rest = ph_str_trim(rest);
     (void)!ph_str_cut(&rest, ' ', &mechanism);
@@ -410,6 +443,7 @@ static enum ph_server_event begin_auth(struct ph_server *server, struct ph_str r
     } else {
         ph_server_reply_error(server, 504, "5.5.4", "the mechanisms are PLAIN and LOGIN");
     }
+    server->auth_refused = server->errors > errors;
     return PH_SERVER_EVENT_MORE;
 }
 

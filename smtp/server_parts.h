@@ -51,6 +51,7 @@ struct ph_server {
     bool chunks_taken;
     bool discard_owed;
     bool tarpit_owed;
+    bool auth_refused; // what was meant as its credentials may come all the same
     uint32_t errors;
     uint32_t auth_failures;
     char client_name[PH_DOMAIN_BYTES_MAX + 1];

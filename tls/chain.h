@@ -14,10 +14,10 @@
 #include <openssl/pool.h>
 #include <openssl/x509.h>
 
-// Of what a peer presents, this many certificates are looked at; ours: real chains have 2 to 5, and
-// each one more gives the path search more to try.
 struct ph_issuers; // tls/issuers.h
 
+// Of what a peer presents, this many certificates are looked at; ours: real chains have 2 to 5, and
+// each one more gives the path search more to try.
 #define PH_CHAIN_CERTIFICATES_MAX 32
 #define PH_CHAIN_STAPLE_BYTES_MAX 16384 // an OCSP response; ours
 
@@ -56,7 +56,8 @@ struct ph_chain *ph_chain_create_from_pem(struct ph_chain_pool *pool, struct ph_
                                           struct ph_buf *error);
 
 // Parses the certificates; the caller frees each. out_x509[0] is the leaf; what can't be parsed
-// and what is there twice is left out. 0: not even the leaf can be parsed.
+// and what is there twice is left out. 0: not even the leaf can be parsed. Those that `issuers`
+// keeps parsed are taken from there; NULL: none are.
 size_t ph_chain_parse(const struct ph_chain *chain, struct ph_issuers *issuers,
                       X509 *out_x509[PH_CHAIN_CERTIFICATES_MAX]);
 // RFC 2253 text. Control characters and what isn't ASCII are escaped: it is the peer's and goes

@@ -1,5 +1,5 @@
-// Chain, validity, purpose, algorithms, revocation → a verdict (EXCHANGE semantics a–f of
-// docs/TLS.md, RFC 5280); names are tls/identity's.
+// Chain, validity, purpose, algorithms, revocation → a verdict (RFC 5280); names are
+// tls/identity's.
 #pragma once
 
 #include <stdbool.h>

@@ -135,6 +135,7 @@ Test(build_identity, of_a_receive_connector)
         {"TlsCertificateName = \"<I>CN=ca<S>CN=a.test\"", 301},
         {"TlsCertificateName = \"/certs/1.pem\"", 300},
         {"TlsCertificateName = \"<I>CN=ca<S>CN=b.test\"", 0},
+        {"TlsCertificateName = \"<I>CN=ca<S>CN=old.test\"", -1}, // has expired
         {"TlsCertificateName = \"/certs/1.pem\" TlsKey = \"/certs/1.pem\"", 0},
         {"TlsCertificateName = \"/certs/nothing.pem\"", 0},
     };
@@ -144,6 +145,7 @@ Test(build_identity, of_a_receive_connector)
     files_init(&files, NOW_S);
     add(&files, ca, "/certs/1.pem", "a.test", -30, 300);
     add(&files, ca, "/certs/2.pem", "a.test", -2, 301);
+    add(&files, ca, "/certs/3.pem", "old.test", -300, -1);
     for (size_t i = 0; i < PH_ARRAY_LEN(rows); i++) {
         struct ph_buf errors = {0};
         struct ph_buf warnings = {0};
@@ -158,6 +160,7 @@ Test(build_identity, of_a_receive_connector)
         cr_assert_eq(config != NULL, rows[i].end_days != 0, "%s: %s", rows[i].settings,
                      ph_buf_cstr(&errors));
         if (config != NULL) {
+            cr_assert_not_null(config->receive_connectors[0].tls, "%s", rows[i].settings);
             cr_expect_eq(ph_tls_server_not_after_s(config->receive_connectors[0].tls),
                          NOW_S + rows[i].end_days * DAYS_S, "%s", rows[i].settings);
         } else {

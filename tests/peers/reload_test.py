@@ -60,14 +60,20 @@ def main():
         assert daemon.metrics()["posthaste_tls_held"] == 0
         assert daemon.metrics()["posthaste_messages_unscheduled"] == 0
 
-        # What the Resolver and the Log block say is renewed too.
-        log = directory.path / "other.jsonl"
+        assert daemon.said().count(" Workers: ") == 1, "it is as at the start again: nothing waits for the next one"
+
+        # What the Resolver and the Log block say is renewed too; a log that can't be opened yet, by the next SIGHUP.
+        log = directory.path / "later" / "other.jsonl"
         daemon.head = daemon.head.replace(str(daemon.log), str(log)).replace("Level = warn", "Level = info")
         generation = daemon.metrics()["posthaste_config_generation"]
         daemon.reload(config(port, "").replace("partner.test. MX 10 mx.partner.test.", "partner.test. MX 10 new.partner.test.")
                       .replace("mx.partner.test. A 127.2.7.1", "new.partner.test. A 127.2.7.1"))
         wait_for(lambda: daemon.metrics()["posthaste_config_generation"] > generation, what="the last configuration")
         assert "reloaded " in daemon.said(), "Log.Level stays as it was"
+        assert f"the log {log} can't be opened" in daemon.said()
+        log.parent.mkdir()
+        daemon.reload()
+        wait_for(log.exists, what="the log at its new place")
         send()
         wait_for(lambda: log.exists() and '"event":"delivered"' in log.read_text(), what="a delivery in the new log")
         assert '"host":"new.partner.test"' in log.read_text(), log.read_text()

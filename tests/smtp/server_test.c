@@ -162,11 +162,17 @@ Test(server, what_is_heard_has_no_credentials)
     static const char *const said[] = {
         "EHLO x\r\nSTARTTLS\r\nEHLO x\r\nAUTH PLAIN AHUAcA==\r\nNOOP\r\n",
         "EHLO x\r\nSTARTTLS\r\nEHLO x\r\nauth plain\r\nAHUAcA==\r\nNOOP\r\n",
-        "EHLO x\r\nSTARTTLS\r\nEHLO x\r\nAUTH LOGIN dQ==\r\ncA==\r\nNOOP\r\n"};
+        "EHLO x\r\nSTARTTLS\r\nEHLO x\r\nAUTH LOGIN dQ==\r\ncA==\r\nNOOP\r\n",
+        // refused, and what was to follow comes all the same
+        "EHLO x\r\nAUTH PLAIN\r\nAHUAcA==\r\nNOOP\r\n",
+        "EHLO x\r\nAUTH LOGIN\r\ndQ==\r\ncA==\r\nSTARTTLS\r\n", " auth\tPLAIN AHUAcA==\r\n"};
     static const char *const heard[] = {
-        "EHLO x|STARTTLS|EHLO x|AUTH PLAIN |(credentials)|NOOP|",
+        "EHLO x|STARTTLS|EHLO x|AUTH PLAIN|(credentials)|NOOP|",
         "EHLO x|STARTTLS|EHLO x|auth plain|(credentials)|NOOP|",
-        "EHLO x|STARTTLS|EHLO x|AUTH LOGIN |(credentials)|(credentials)|NOOP|"};
+        "EHLO x|STARTTLS|EHLO x|AUTH LOGIN|(credentials)|(credentials)|NOOP|",
+        "EHLO x|AUTH PLAIN|(credentials)|NOOP|",
+        "EHLO x|AUTH LOGIN|(credentials)|(credentials)|STARTTLS|",
+        " auth\tPLAIN|(credentials)|"};
     struct ph_server_options options = conversation_options();
 
     options.heard = note_heard;
