@@ -634,7 +634,8 @@ static void conclude_unready(struct ph_worker *worker, struct ph_dispatch *dispa
         ph_store_message(&worker->store, dispatch->message)->loading = 0;
     }
     for (uint32_t i = 0; i < dispatch->recipient_count; i++) {
-        defer(worker, dispatch, i, &dispatch->reason, PH_DELIVERY_NO_ROOM_MS);
+        defer(worker, dispatch, i, &dispatch->reason,
+              no_room_delay(worker, recipient_of(worker, dispatch, i)->attempts));
     }
 }
 

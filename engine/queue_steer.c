@@ -70,6 +70,7 @@ static bool resume(struct ph_worker *worker, uint32_t recipient)
         return false;
     }
     ph_queues_remove(worker, recipient);
+    r->attempted = 0; // as the record says: the next attempt is written down again
     record_due(worker, r, 0);
     ph_queues_add(queue, recipient);
     return true;

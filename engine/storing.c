@@ -48,7 +48,7 @@ static bool route_all(struct ph_worker *worker, uint32_t message,
         r->queue = queue->index;
         queue->dispatch_count++;
         at_once &= queue->state != PH_QUEUE_RETRY && queue->connector != NULL &&
-                   queue->ready.count < PH_STORING_ATTEMPT_BACKLOG_MAX &&
+                   !ph_queues_held(queue) && queue->ready.count < PH_STORING_ATTEMPT_BACKLOG_MAX &&
                    (queue->site == NULL || !ph_site_resting(queue->site));
         slot = r->next_of_message;
     }

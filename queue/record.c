@@ -208,6 +208,7 @@ static void end_record(struct ph_buf *out, size_t at)
     while ((out->len - at) % PH_RECORD_ALIGN != 0) {
         put_u8(out, 0);
     }
+    PH_CHECK(!out->overflow);
     store_u32(out->data + at + 4, (uint32_t)(out->len - at));
 }
 

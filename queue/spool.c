@@ -656,6 +656,13 @@ static void begin_write(struct ph_spool *spool, struct ph_spool_group *group,
     STAILQ_REMOVE_HEAD(&spool->gathered, link);
     spool->writing = group;
     spool->sealed = group->record_count == 0;
+    if (segment->used == 0 && spool->durable_group > 0 && spool->next_sequence > 1) {
+        // The last id that was given, for a start that finds no segment before this one: an attempt
+        // for nobody.
+        ph_record_attempt(&group->meta,
+                          (uint64_t)spool->options.log << 48 | (spool->next_sequence - 1), NULL, 0);
+        group->record_count++;
+    }
     group->number = spool->next_group++;
     group->oldest = oldest_needed(spool);
     start = assemble(spool, group, segment);

@@ -222,7 +222,7 @@ uint64_t ph_spool_flush(struct ph_spool *spool, uint64_t now_ns);
 enum ph_spool_health {
     PH_SPOOL_HEALTHY,
     PH_SPOOL_DEGRADED, // a segment was poisoned; going on in another
-    PH_SPOOL_STOPPED,  // no more mail is accepted; deliveries go on
+    PH_SPOOL_STOPPED,  // no more mail is accepted; attempts wait until they can be written down
 };
 struct ph_spool_stats {
     enum ph_spool_health health;

@@ -19,6 +19,7 @@
 #define PH_RECOVERY_CONTENT_LOOKS 2                         // ours
 #define PH_RECOVERY_COPY_BYTES_MAX ((size_t)8 << 20)        // of one damaged place; ours
 #define PH_RECOVERY_RECORD_BYTES_MAX (UINT64_C(16) << 20)   // longer is no record; ours
+#define PH_RECOVERY_VOIDS_MAX 1024                          // ours
 #define PH_RECOVERY_HEAD_SEARCH_BYTES (UINT64_C(256) << 10) // for a segment whose head is damaged
 
 struct recovery {
@@ -359,12 +360,10 @@ static bool gap_behind(struct recovery *r, struct ph_segment *segment)
 
 // --- summaries ---
 
-// Is there a sound summary of what the segment is now? `out_entries` is in the window.
-static bool read_summary(struct recovery *r, struct ph_segment *segment,
-                         struct ph_summary_foot *out_foot, struct ph_str *out_entries)
+// The foot of a summary, which may be right.
+static bool read_foot(struct recovery *r, struct ph_segment *segment,
+                      struct ph_summary_foot *out_foot)
 {
-    uint64_t seed = ph_record_seed(r->spool->seed, segment->number);
-    uint64_t len;
     struct ph_str bytes;
 
     if (segment->size < (uint64_t)2 * PH_DURABLE_BLOCK_BYTES) {
@@ -375,35 +374,54 @@ static bool read_summary(struct recovery *r, struct ph_segment *segment,
         out_foot->segment != segment->number) {
         return false;
     }
-    len = ph_summary_foot_disk_bytes(out_foot);
-    if (out_foot->used <= PH_SEGMENT_HEAD_BYTES || out_foot->used > segment->size ||
-        len > segment->size - out_foot->used) {
+    return out_foot->used > PH_SEGMENT_HEAD_BYTES && out_foot->used <= segment->size &&
+           ph_summary_foot_disk_bytes(out_foot) <= segment->size - out_foot->used;
+}
+
+// Is there, by its foot, a summary that doesn't hide a group which came after it, or in its place?
+static bool summed_up(struct recovery *r, struct ph_segment *segment, uint64_t *out_used)
+{
+    struct ph_summary_foot foot;
+    struct ph_group group;
+    struct ph_str meta;
+    bool there = read_foot(r, segment, &foot);
+
+    *out_used = there ? foot.used : 0;
+    return there && !group_surely_at(r, segment, foot.used, &group, &meta);
+}
+
+// Is there a sound summary of what the segment is now? `out_entries` is in the window.
+static bool read_summary(struct recovery *r, struct ph_segment *segment,
+                         struct ph_summary_foot *out_foot, struct ph_str *out_entries)
+{
+    uint64_t seed = ph_record_seed(r->spool->seed, segment->number);
+    uint64_t len;
+    struct ph_str bytes;
+
+    if (!read_foot(r, segment, out_foot)) {
         return false;
     }
+    len = ph_summary_foot_disk_bytes(out_foot);
     bytes = view(r, segment, segment->size - len, (size_t)len);
     return bytes.len == len && ph_summary_valid(bytes, out_foot, seed, out_entries);
 }
 
-// A summary never hides what came after it, or in its place. True: the segment needs no reading.
+// True: the segment needs no reading.
 static bool take_summary(struct recovery *r, struct ph_segment *segment)
 {
     struct ph_summary_foot foot;
-    struct ph_group group;
     struct ph_str entries;
-    struct ph_str meta;
+    uint64_t used;
 
-    if (r->spool->options.offline || !read_summary(r, segment, &foot, &entries) ||
-        foot.first_group <= r->last_group || foot.last_group < foot.first_group ||
-        group_surely_at(r, segment, foot.used, &group, &meta)) {
+    if (r->spool->options.offline || !summed_up(r, segment, &used) ||
+        !read_summary(r, segment, &foot, &entries) || foot.used != used ||
+        foot.first_group <= r->last_group || foot.last_group < foot.first_group) {
         return false;
     }
     for (size_t i = 0; i < r->voided_count; i++) {
         if (r->voided[i] >= foot.first_group && r->voided[i] <= foot.last_group) {
             return false;
         }
-    }
-    if (!read_summary(r, segment, &foot, &entries)) { // the window has moved
-        return false;
     }
     note_id(r, ph_found_take_summary(r->found, entries, (uint32_t)segment->number));
     r->last_group = foot.last_group;
@@ -644,10 +662,11 @@ static int64_t open_segments(struct recovery *r)
     return result;
 }
 
-// From where on segments count: as the last group that can be read says.
+// From where on segments count: as the last group that isn't torn says.
 static uint64_t oldest_needed(struct recovery *r)
 {
     struct ph_segment *segment;
+    bool newest = true; // there is no group behind
 
     TAILQ_FOREACH_REVERSE(segment, &r->spool->segments, ph_segment_list, link)
     {
@@ -655,14 +674,19 @@ static uint64_t oldest_needed(struct recovery *r)
         struct ph_group group;
         struct ph_str meta;
         uint64_t oldest = 0;
+        uint64_t before = 0; // as the group before the last one says
+        uint64_t last_at = 0;
+        uint64_t used;
 
-        if (!r->spool->options.offline && read_summary(r, segment, &foot, &meta) &&
-            !group_surely_at(r, segment, foot.used, &group, &meta)) {
+        if (!r->spool->options.offline && summed_up(r, segment, &used) &&
+            read_summary(r, segment, &foot, &meta) && foot.used == used) {
             return foot.oldest;
         }
         for (uint64_t at = PH_SEGMENT_HEAD_BYTES; at + PH_GROUP_HEAD_BYTES <= segment->size;) {
             if (group_surely_at(r, segment, at, &group, &meta)) {
+                before = oldest;
                 oldest = group.oldest;
+                last_at = at;
                 at += ph_group_disk_bytes(&group);
             } else {
                 uint64_t found;
@@ -675,6 +699,12 @@ static uint64_t oldest_needed(struct recovery *r)
                 at = found;
             }
         }
+        // What a torn group ended is owed still: it frees nothing.
+        if (newest && last_at != 0 &&
+            ((segment->head_damaged && before == 0) || last_is_torn(r, segment, last_at))) {
+            oldest = before;
+        }
+        newest = newest && last_at == 0;
         if (oldest != 0) {
             return oldest;
         }
@@ -859,6 +889,11 @@ int ph_spool_recover(struct ph_spool *spool, ph_spool_on_recovered *on_recovered
         // was torn after an earlier start: its number isn't given again.
         spool->void_from = r.last_group + 1;
         spool->void_to = r.torn_group > spool->void_from ? r.torn_group : spool->void_from;
+        // Starts that were cut short leave few. Where more are missing, what had them was freed or
+        // taken away: nothing is said of them.
+        if (spool->void_to - spool->void_from >= PH_RECOVERY_VOIDS_MAX) {
+            spool->void_from = spool->void_to;
+        }
         spool->next_group = spool->void_to + 1;
         spool->durable_group = r.last_group;
         spool->sealed = true;

@@ -224,31 +224,81 @@ Test(spool_recovery, a_torn_tail_behind_which_a_segment_was_begun)
     disk_deinit(&disk);
 }
 
+// The segment file with this number in its first group.
+static struct disk_file *file_of(uint32_t segment)
+{
+    for (unsigned slot = 0; slot < 8; slot++) {
+        struct disk_file *file = segment_file(slot);
+        struct ph_group group;
+
+        if (file != NULL && file->len >= 2 * PH_SEGMENT_HEAD_BYTES &&
+            ph_group_decode(
+                (struct ph_str){file->data + PH_SEGMENT_HEAD_BYTES, PH_GROUP_HEAD_BYTES}, &group) &&
+            group.segment == segment) {
+            return file;
+        }
+    }
+    cr_assert_fail("no file has segment %u", segment);
+    return NULL;
+}
+
+// The last live message of an old segment ends in a group that is torn: it hasn't ended, and its
+// segment is needed.
+Test(spool_recovery, a_torn_group_frees_no_segment)
+{
+    disk_init(&disk);
+    fixture_open(&f, &disk);
+    ids[0] = fixture_put(&f, 0, 3000, false, &locations[0]);
+    fixture_reopen(&f);
+    ph_spool_done(f.spool, NULL, ids[0], &locations[0]);
+    (void)fixture_put(&f, 1, 3000, false, &locations[1]);
+    cut_power();
+    memset(file_of(locations[1].segment)->data + locations[1].offset / 4096 * 4096 + 4096, 0, 512);
+    fixture_open(&f, &disk);
+    cr_expect_eq(f.found_count, 1);
+    cr_expect_not_null(fixture_found(&f, ids[0]));
+    cr_expect_eq(f.report.quarantined_records, 0);
+    fixture_close(&f);
+    disk_deinit(&disk);
+}
+
+// Also when no record of the messages is left that the last ones were given to.
+Test(spool_recovery, ids_are_not_given_again)
+{
+    disk_init(&disk);
+    fixture_open(&f, &disk);
+    fixture_put_group(&f, 0, 3, 3000, ids, locations);
+    ph_spool_done(f.spool, NULL, ids[1], &locations[1]);
+    ph_spool_done(f.spool, NULL, ids[2], &locations[2]);
+    fixture_settle(&f);
+    fixture_reopen(&f);
+    ph_spool_done(f.spool, NULL, ids[0], &locations[0]);
+    fixture_settle(&f);
+    for (unsigned start = 0; start < 3; start++) {
+        uint64_t id;
+
+        fixture_reopen(&f);
+        cr_expect_eq(f.found_count, 0);
+        id = fixture_put(&f, 3, 3000, false, &locations[3]);
+        cr_expect_gt(id, ids[2] + start, "start %u", start);
+        ph_spool_done(f.spool, NULL, id, &locations[3]);
+        fixture_settle(&f);
+    }
+    fixture_close(&f);
+    disk_deinit(&disk);
+}
+
 // With its head and its first group gone, what is left of a segment has its mail still: it isn't
 // the head's own write, torn.
 Test(spool_recovery, a_head_and_the_first_group_are_damaged)
 {
-    struct disk_file *file = NULL;
-
     disk_init(&disk);
     fixture_open(&f, &disk);
     ids[0] = fixture_put(&f, 0, 3000, false, &locations[0]);
     ids[1] = fixture_put(&f, 1, 3000, false, &locations[1]);
     cr_assert_eq(locations[0].segment, locations[1].segment);
     cut_power();
-    for (unsigned slot = 0; slot < 4 && file == NULL; slot++) {
-        struct ph_group group;
-
-        file = segment_file(slot);
-        if (file != NULL && (file->len < 2 * PH_SEGMENT_HEAD_BYTES ||
-                             !ph_group_decode((struct ph_str){file->data + PH_SEGMENT_HEAD_BYTES,
-                                                              PH_GROUP_HEAD_BYTES},
-                                              &group))) {
-            file = NULL;
-        }
-    }
-    cr_assert_not_null(file);
-    memset(file->data, 0x5a, 2 * PH_SEGMENT_HEAD_BYTES);
+    memset(file_of(locations[0].segment)->data, 0x5a, 2 * PH_SEGMENT_HEAD_BYTES);
     fixture_open(&f, &disk);
     cr_expect_eq(f.found_count, 1);
     cr_expect_not_null(fixture_found(&f, ids[1]));
