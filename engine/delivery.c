@@ -317,19 +317,12 @@ static struct ph_recipient *recipient_of(const struct ph_worker *worker,
 // Untouched, or to be tried again at once: to the head of its queue, whichever that is by now.
 static void put_back(struct ph_worker *worker, struct ph_dispatch *dispatch, uint32_t which)
 {
-    struct ph_queue *queue = dispatch->queue;
     uint32_t slot = dispatch->slots[which];
     struct ph_recipient *r = ph_store_recipient(&worker->store, slot);
+    uint64_t size = ph_store_message(&worker->store, r->message)->size;
 
     r->place = PH_PLACE_UNROUTED;
-    if (queue->obsolete) {
-        struct ph_reason reason;
-        struct ph_queue *other = ph_queues_route(
-            worker, queue->domain, ph_store_message(&worker->store, r->message)->size, &reason);
-
-        queue = other != NULL ? other : ph_queues_unroutable(worker, queue->domain, &reason);
-    }
-    ph_queues_untake(queue, slot);
+    ph_queues_untake(ph_queues_current(dispatch->queue, size), slot);
 }
 
 static void record(struct ph_worker *worker, const struct ph_dispatch *dispatch, uint32_t which,
@@ -361,8 +354,6 @@ static void defer(struct ph_worker *worker, struct ph_dispatch *dispatch, uint32
     struct ph_recipient *r = ph_store_recipient(&worker->store, slot);
     struct ph_message *message = ph_store_message(&worker->store, r->message);
     uint64_t due_ms = ph_worker_now_ms(worker) + delay_ms;
-    struct ph_queue *queue = dispatch->queue;
-    struct ph_reason refusal;
 
     r->attempts++;
     r->attempted = 0;
@@ -376,12 +367,7 @@ static void defer(struct ph_worker *worker, struct ph_dispatch *dispatch, uint32
     ph_content_release(message->content);
     message->content = NULL;
     r->place = PH_PLACE_UNROUTED;
-    if (queue->obsolete) {
-        struct ph_queue *other = ph_queues_route(worker, queue->domain, message->size, &refusal);
-
-        queue = other != NULL ? other : ph_queues_unroutable(worker, queue->domain, &refusal);
-    }
-    ph_queues_defer(queue, slot, due_ms);
+    ph_queues_defer(ph_queues_current(dispatch->queue, message->size), slot, due_ms);
 }
 
 // The recipient's last event. Its message goes with the last of them.

@@ -81,6 +81,20 @@ struct ph_queue *ph_queues_unroutable(struct ph_worker *worker, struct ph_str do
     return queue;
 }
 
+struct ph_queue *ph_queues_route_or_refuse(struct ph_worker *worker, struct ph_str domain,
+                                           uint64_t size)
+{
+    struct ph_reason reason;
+    struct ph_queue *queue = ph_queues_route(worker, domain, size, &reason);
+
+    return queue != NULL ? queue : ph_queues_unroutable(worker, domain, &reason);
+}
+
+struct ph_queue *ph_queues_current(struct ph_queue *queue, uint64_t size)
+{
+    return queue->obsolete ? ph_queues_route_or_refuse(queue->worker, queue->domain, size) : queue;
+}
+
 static uint32_t take_table_slot(struct ph_worker *worker)
 {
     uint32_t index = worker->queue_table_free;
@@ -538,12 +552,10 @@ static void destroy(struct ph_queue *queue)
 static struct ph_queue *successor(struct ph_worker *worker, struct ph_queue *old, uint64_t size,
                                   uint64_t small)
 {
-    struct ph_reason reason;
     struct ph_queue *queue = size <= small ? old->successor : NULL;
 
     if (queue == NULL) {
-        queue = ph_queues_route(worker, old->domain, size, &reason);
-        queue = queue != NULL ? queue : ph_queues_unroutable(worker, old->domain, &reason);
+        queue = ph_queues_route_or_refuse(worker, old->domain, size);
         old->successor = size <= small ? queue : old->successor;
     }
     return queue;

@@ -76,6 +76,11 @@ PH_MUST_CHECK struct ph_queue *ph_queues_route_apart(struct ph_worker *worker, s
 // The queue of what `reason` refuses for ever: all that joins it fails.
 struct ph_queue *ph_queues_unroutable(struct ph_worker *worker, struct ph_str domain,
                                       const struct ph_reason *reason);
+// ph_queues_route, or the queue of what is refused for ever.
+struct ph_queue *ph_queues_route_or_refuse(struct ph_worker *worker, struct ph_str domain,
+                                           uint64_t size);
+// The queue itself, or where its mail of this size belongs now if it is obsolete.
+struct ph_queue *ph_queues_current(struct ph_queue *queue, uint64_t size);
 // A recipient (place UNROUTED) joins the ready of its queue, or waits there until it is due.
 void ph_queues_add(struct ph_queue *queue, uint32_t recipient);
 bool ph_queues_held(const struct ph_queue *queue); // suspended as a whole (engine/holds)

@@ -131,17 +131,9 @@ static void enqueue(struct ph_worker *worker, uint32_t slot)
 {
     struct ph_recipient *r = ph_store_recipient(&worker->store, slot);
     struct ph_queue *held = ph_queues_at(worker, r->queue);
-    struct ph_queue *queue = held;
-    struct ph_reason reason;
+    uint64_t size = ph_store_message(&worker->store, r->message)->size;
 
-    if (held->obsolete) {
-        queue = ph_queues_route(worker, held->domain,
-                                ph_store_message(&worker->store, r->message)->size, &reason);
-        if (queue == NULL) {
-            queue = ph_queues_unroutable(worker, held->domain, &reason);
-        }
-    }
-    ph_queues_add(queue, slot);
+    ph_queues_add(ph_queues_current(held, size), slot);
     ph_queue_dispatch_over(held);
 }
 

@@ -246,15 +246,6 @@ struct recovering {
     uint32_t queue_count;
 };
 
-static struct ph_queue *route_recovered(struct ph_worker *worker, struct ph_str domain,
-                                        uint64_t size)
-{
-    struct ph_reason reason;
-    struct ph_queue *queue = ph_queues_route(worker, domain, size, &reason);
-
-    return queue != NULL ? queue : ph_queues_unroutable(worker, domain, &reason);
-}
-
 // Millions of messages have few domains: each is routed once.
 static struct ph_queue *queue_of(struct recovering *recovering,
                                  const struct ph_spool_recovered_recipient *was, uint64_t size)
@@ -262,7 +253,7 @@ static struct ph_queue *queue_of(struct recovering *recovering,
     uint32_t number = was->domain_number;
 
     if (size > recovering->small) {
-        return route_recovered(recovering->worker, was->domain, size);
+        return ph_queues_route_or_refuse(recovering->worker, was->domain, size);
     }
     if (number >= recovering->queue_count) {
         uint32_t grown = number + 1 > 64 ? (number + 1) * 2 : 64;
@@ -274,7 +265,8 @@ static struct ph_queue *queue_of(struct recovering *recovering,
         recovering->queue_count = grown;
     }
     if (recovering->queues[number] == NULL) {
-        recovering->queues[number] = route_recovered(recovering->worker, was->domain, size);
+        recovering->queues[number] =
+            ph_queues_route_or_refuse(recovering->worker, was->domain, size);
     }
     return recovering->queues[number];
 }
