@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/hash.h"
 
 #define GROUP_MAGIC UINT32_C(0x31474850) // "PHG1"
@@ -20,30 +21,17 @@ static void put_u8(struct ph_buf *out, uint8_t value)
 
 static void put_u16(struct ph_buf *out, uint16_t value)
 {
-    unsigned char bytes[2] = {(unsigned char)value, (unsigned char)(value >> 8)};
+    char bytes[2];
 
+    ph_bytes_store_u16(bytes, value);
     ph_buf_append_bytes(out, bytes, sizeof(bytes));
-}
-
-static void store_u32(char *at, uint32_t value)
-{
-    for (int i = 0; i < 4; i++) {
-        at[i] = (char)(value >> (8 * i));
-    }
-}
-
-static void store_u64(char *at, uint64_t value)
-{
-    for (int i = 0; i < 8; i++) {
-        at[i] = (char)(value >> (8 * i));
-    }
 }
 
 static void put_u32(struct ph_buf *out, uint32_t value)
 {
     char bytes[4];
 
-    store_u32(bytes, value);
+    ph_bytes_store_u32(bytes, value);
     ph_buf_append_bytes(out, bytes, sizeof(bytes));
 }
 
@@ -51,7 +39,7 @@ static void put_u64(struct ph_buf *out, uint64_t value)
 {
     char bytes[8];
 
-    store_u64(bytes, value);
+    ph_bytes_store_u64(bytes, value);
     ph_buf_append_bytes(out, bytes, sizeof(bytes));
 }
 
@@ -69,16 +57,29 @@ struct reader {
     bool bad;
 };
 
-static uint64_t get(struct reader *reader, size_t len)
+// `len`: 1, 2, 4 or 8.
+static inline uint64_t get(struct reader *reader, size_t len)
 {
+    const char *at = reader->rest.data;
     uint64_t value = 0;
 
     if (reader->rest.len < len) {
         reader->bad = true;
         return 0;
     }
-    for (size_t i = 0; i < len; i++) {
-        value |= (uint64_t)(unsigned char)reader->rest.data[i] << (8 * i);
+    switch (len) {
+    case 1:
+        value = (unsigned char)*at;
+        break;
+    case 2:
+        value = ph_bytes_load_u16(at);
+        break;
+    case 4:
+        value = ph_bytes_load_u32(at);
+        break;
+    default:
+        value = ph_bytes_load_u64(at);
+        break;
     }
     reader->rest = ph_str_after(reader->rest, len);
     return value;
@@ -114,16 +115,16 @@ void ph_group_encode(const struct ph_group *group, struct ph_str meta, uint64_t 
                      char out[PH_GROUP_HEAD_BYTES])
 {
     memset(out, 0, PH_GROUP_HEAD_BYTES);
-    store_u32(out, GROUP_MAGIC);
-    store_u64(out + 8, group->number);
-    store_u64(out + 16, group->oldest);
-    store_u32(out + 24, group->meta_len);
-    store_u32(out + 28, group->gap);
-    store_u32(out + 32, group->body_len);
-    store_u32(out + 36, group->record_count);
-    store_u64(out + 40, group->durable);
-    store_u64(out + 48, group->segment);
-    store_u64(out + GROUP_SUM_AT, group_sum(out, meta, seed));
+    ph_bytes_store_u32(out, GROUP_MAGIC);
+    ph_bytes_store_u64(out + 8, group->number);
+    ph_bytes_store_u64(out + 16, group->oldest);
+    ph_bytes_store_u32(out + 24, group->meta_len);
+    ph_bytes_store_u32(out + 28, group->gap);
+    ph_bytes_store_u32(out + 32, group->body_len);
+    ph_bytes_store_u32(out + 36, group->record_count);
+    ph_bytes_store_u64(out + 40, group->durable);
+    ph_bytes_store_u64(out + 48, group->segment);
+    ph_bytes_store_u64(out + GROUP_SUM_AT, group_sum(out, meta, seed));
 }
 
 bool ph_group_decode(struct ph_str head, struct ph_group *out)
@@ -163,11 +164,11 @@ void ph_segment_head_encode(const struct ph_segment_head *head, uint64_t spool_s
                             char out[PH_SEGMENT_HEAD_BYTES])
 {
     memset(out, 0, PH_SEGMENT_HEAD_BYTES);
-    store_u64(out, SEGMENT_MAGIC);
-    store_u32(out + 8, PH_SPOOL_FORMAT_VERSION);
-    store_u32(out + 12, head->log);
-    store_u64(out + 16, head->number);
-    store_u64(out + 24, ph_hash_bytes(out, 24, spool_seed));
+    ph_bytes_store_u64(out, SEGMENT_MAGIC);
+    ph_bytes_store_u32(out + 8, PH_SPOOL_FORMAT_VERSION);
+    ph_bytes_store_u32(out + 12, head->log);
+    ph_bytes_store_u64(out + 16, head->number);
+    ph_bytes_store_u64(out + 24, ph_hash_bytes(out, 24, spool_seed));
 }
 
 bool ph_segment_head_decode(struct ph_str block, uint64_t spool_seed, struct ph_segment_head *out)
@@ -209,33 +210,26 @@ static void end_record(struct ph_buf *out, size_t at)
         put_u8(out, 0);
     }
     PH_CHECK(!out->overflow);
-    store_u32(out->data + at + 4, (uint32_t)(out->len - at));
+    ph_bytes_store_u32(out->data + at + 4, (uint32_t)(out->len - at));
 }
 
 #define MESSAGE_OFFSET_AT                                                                          \
     (PH_RECORD_HEAD_BYTES + 16) // where a MESSAGE record says where its content is
 #define SUM_AT 16
 
-static uint64_t load(const char *at, size_t len)
-{
-    struct reader reader = {.rest = {.data = at, .len = len}};
-
-    return get(&reader, len);
-}
-
 void ph_records_seal(char *meta, size_t len, uint64_t seed, uint32_t bodies_at)
 {
     for (size_t at = 0; at < len;) {
-        size_t record_len = (size_t)load(meta + at + 4, 4);
+        size_t record_len = ph_bytes_load_u32(meta + at + 4);
 
         PH_CHECK(record_len >= PH_RECORD_HEAD_BYTES && record_len <= len - at);
         if (meta[at] == PH_RECORD_MESSAGE) {
             char *offset = meta + at + MESSAGE_OFFSET_AT;
 
-            store_u32(offset, (uint32_t)load(offset, 4) + bodies_at);
+            ph_bytes_store_u32(offset, ph_bytes_load_u32(offset) + bodies_at);
         }
-        store_u64(meta + at + SUM_AT, 0);
-        store_u64(meta + at + SUM_AT, ph_hash_bytes(meta + at, record_len, seed));
+        ph_bytes_store_u64(meta + at + SUM_AT, 0);
+        ph_bytes_store_u64(meta + at + SUM_AT, ph_hash_bytes(meta + at, record_len, seed));
         at += record_len;
     }
 }
@@ -309,9 +303,9 @@ void ph_record_plain(struct ph_buf *out, enum ph_record_type type, uint64_t id)
 static void cut_record(struct ph_str *meta, size_t len, struct ph_record *out)
 {
     *out = (struct ph_record){
-        .type = (enum ph_record_type)load(meta->data, 1),
-        .flags = (uint16_t)load(meta->data + 2, 2),
-        .id = load(meta->data + 8, 8),
+        .type = (enum ph_record_type)(uint8_t)meta->data[0],
+        .flags = ph_bytes_load_u16(meta->data + 2),
+        .id = ph_bytes_load_u64(meta->data + 8),
         .body = ph_str_after(ph_str_first(*meta, len), PH_RECORD_HEAD_BYTES),
         .len = (uint32_t)len,
     };
@@ -323,7 +317,7 @@ bool ph_record_walk(struct ph_str *meta, struct ph_record *out)
     if (meta->len == 0) {
         return false;
     }
-    cut_record(meta, (size_t)load(meta->data + 4, 4), out);
+    cut_record(meta, ph_bytes_load_u32(meta->data + 4), out);
     return true;
 }
 
@@ -340,7 +334,7 @@ enum ph_record_result ph_record_next(struct ph_str *meta, uint64_t seed, struct 
     if (meta->len < PH_RECORD_HEAD_BYTES) {
         return PH_RECORD_DAMAGED;
     }
-    len = load(meta->data + 4, 4);
+    len = ph_bytes_load_u32(meta->data + 4);
     if (len < PH_RECORD_HEAD_BYTES || len > meta->len || len % PH_RECORD_ALIGN != 0) {
         return PH_RECORD_DAMAGED;
     }
@@ -350,16 +344,16 @@ enum ph_record_result ph_record_next(struct ph_str *meta, uint64_t seed, struct 
         PH_CHECK(copy != NULL);
     }
     memcpy(copy, meta->data, len);
-    store_u64(copy + SUM_AT, 0);
+    ph_bytes_store_u64(copy + SUM_AT, 0);
     sum = ph_hash_bytes(copy, len, seed);
     if (copy != stack) {
         free(copy);
     }
-    if (sum != load(meta->data + SUM_AT, 8)) {
+    if (sum != ph_bytes_load_u64(meta->data + SUM_AT)) {
         return PH_RECORD_DAMAGED;
     }
-    if (load(meta->data + 1, 1) != RECORD_VERSION || load(meta->data, 1) < PH_RECORD_MESSAGE ||
-        load(meta->data, 1) > PH_RECORD_VOID) {
+    if ((uint8_t)meta->data[1] != RECORD_VERSION || (uint8_t)meta->data[0] < PH_RECORD_MESSAGE ||
+        (uint8_t)meta->data[0] > PH_RECORD_VOID) {
         return PH_RECORD_UNKNOWN;
     }
     cut_record(meta, (size_t)len, out);
@@ -370,11 +364,11 @@ uint64_t ph_record_len(struct ph_str head)
 {
     uint64_t len;
 
-    if (head.len < PH_RECORD_HEAD_BYTES || load(head.data + 1, 1) != RECORD_VERSION ||
-        load(head.data, 1) < PH_RECORD_MESSAGE || load(head.data, 1) > PH_RECORD_VOID) {
+    if (head.len < PH_RECORD_HEAD_BYTES || (uint8_t)head.data[1] != RECORD_VERSION ||
+        (uint8_t)head.data[0] < PH_RECORD_MESSAGE || (uint8_t)head.data[0] > PH_RECORD_VOID) {
         return 0;
     }
-    len = load(head.data + 4, 4);
+    len = ph_bytes_load_u32(head.data + 4);
     return len >= PH_RECORD_HEAD_BYTES && len % PH_RECORD_ALIGN == 0 ? len : 0;
 }
 

@@ -1,11 +1,11 @@
 // The bytes of summaries.
 #include "queue/summary.h"
 
-#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uthash.h>
 
+#include "base/bytes.h"
 #include "base/hash.h"
 
 #define FOOT_MAGIC UINT64_C(0x314d555348504850) // "PHPHSUM1"
@@ -27,48 +27,6 @@ struct ph_summary_text {
     uint32_t number;
     char bytes[];
 };
-
-static void store_u16(char *at, uint16_t value)
-{
-    value = htole16(value);
-    memcpy(at, &value, sizeof(value));
-}
-
-static void store_u32(char *at, uint32_t value)
-{
-    value = htole32(value);
-    memcpy(at, &value, sizeof(value));
-}
-
-static void store_u64(char *at, uint64_t value)
-{
-    value = htole64(value);
-    memcpy(at, &value, sizeof(value));
-}
-
-static uint16_t load_u16(const char *at)
-{
-    uint16_t value;
-
-    memcpy(&value, at, sizeof(value));
-    return le16toh(value);
-}
-
-static uint32_t load_u32(const char *at)
-{
-    uint32_t value;
-
-    memcpy(&value, at, sizeof(value));
-    return le32toh(value);
-}
-
-static uint64_t load_u64(const char *at)
-{
-    uint64_t value;
-
-    memcpy(&value, at, sizeof(value));
-    return le64toh(value);
-}
 
 static uint64_t aligned(uint64_t len)
 {
@@ -133,7 +91,7 @@ static uint32_t number_of(struct ph_summary *summary, struct ph_str bytes, bool 
             return 0;
         }
         entry[0] = token ? ENTRY_TOKEN : ENTRY_TEXT;
-        store_u16(entry + 2, (uint16_t)bytes.len);
+        ph_bytes_store_u16(entry + 2, (uint16_t)bytes.len);
         text = ph_alloc(sizeof(*text) + bytes.len);
         if (bytes.len > 0) {
             memcpy(entry + TEXT_HEAD_BYTES, bytes.data, bytes.len);
@@ -186,16 +144,16 @@ static void take_message(struct ph_summary *summary, const struct ph_record *rec
             entry[0] = PH_RECORD_MESSAGE;
             entry[1] = (char)record->flags;
             entry[2] = (char)envelope.priority;
-            store_u32(entry + 4, at);
-            store_u64(entry + 8, record->id);
-            store_u64(entry + 16, body.len);
-            store_u64(entry + 24, envelope.arrival_ms);
-            store_u64(entry + 32, envelope.expiry_ms);
-            store_u32(entry + 40, record->len);
-            store_u32(entry + 44, sender);
-            store_u32(entry + 48, count);
+            ph_bytes_store_u32(entry + 4, at);
+            ph_bytes_store_u64(entry + 8, record->id);
+            ph_bytes_store_u64(entry + 16, body.len);
+            ph_bytes_store_u64(entry + 24, envelope.arrival_ms);
+            ph_bytes_store_u64(entry + 32, envelope.expiry_ms);
+            ph_bytes_store_u32(entry + 40, record->len);
+            ph_bytes_store_u32(entry + 44, sender);
+            ph_bytes_store_u32(entry + 48, count);
             for (uint32_t i = 0; i < count; i++) {
-                store_u32(entry + MESSAGE_HEAD_BYTES + (size_t)i * 4, domains[i]);
+                ph_bytes_store_u32(entry + MESSAGE_HEAD_BYTES + (size_t)i * 4, domains[i]);
             }
         }
     } else {
@@ -224,11 +182,11 @@ static void take_outcome(struct ph_summary *summary, const struct ph_record *rec
         entry[0] = PH_RECORD_OUTCOME;
         entry[1] = (char)record->flags;
         entry[2] = (char)outcome.state;
-        store_u32(entry + 4, outcome.recipient);
-        store_u64(entry + 8, record->id);
-        store_u64(entry + 16, outcome.due_ms);
-        store_u32(entry + 24, number);
-        store_u32(entry + 28, outcome.attempts);
+        ph_bytes_store_u32(entry + 4, outcome.recipient);
+        ph_bytes_store_u64(entry + 8, record->id);
+        ph_bytes_store_u64(entry + 16, outcome.due_ms);
+        ph_bytes_store_u32(entry + 24, number);
+        ph_bytes_store_u32(entry + 28, outcome.attempts);
     }
 }
 
@@ -244,10 +202,10 @@ static void take_attempt(struct ph_summary *summary, const struct ph_record *rec
     entry = add(summary, ATTEMPT_HEAD_BYTES + (uint64_t)count * 4);
     if (entry != NULL) {
         entry[0] = PH_RECORD_ATTEMPT;
-        store_u32(entry + 4, count);
-        store_u64(entry + 8, record->id);
+        ph_bytes_store_u32(entry + 4, count);
+        ph_bytes_store_u64(entry + 8, record->id);
         for (uint32_t i = 0; i < count && ph_record_attempt_at(record, i, &index); i++) {
-            store_u32(entry + ATTEMPT_HEAD_BYTES + (size_t)i * 4, index);
+            ph_bytes_store_u32(entry + ATTEMPT_HEAD_BYTES + (size_t)i * 4, index);
         }
     }
 }
@@ -258,7 +216,7 @@ static void take_plain(struct ph_summary *summary, const struct ph_record *recor
 
     if (entry != NULL) {
         entry[0] = (char)record->type;
-        store_u64(entry + 8, record->id);
+        ph_bytes_store_u64(entry + 8, record->id);
     }
 }
 
@@ -312,14 +270,14 @@ void ph_summary_encode(const struct ph_summary *summary, uint64_t segment, uint6
         memcpy(out, entries.data, entries.len);
     }
     memset(out + entries.len, 0, (size_t)whole - entries.len);
-    store_u64(foot, FOOT_MAGIC);
-    store_u64(foot + 8, segment);
-    store_u64(foot + 16, summary->first_group);
-    store_u64(foot + 24, summary->last_group);
-    store_u64(foot + 32, summary->oldest);
-    store_u64(foot + 40, used);
-    store_u32(foot + 48, (uint32_t)entries.len);
-    store_u64(foot + FOOT_SUM_AT, sum_of(foot, entries, seed));
+    ph_bytes_store_u64(foot, FOOT_MAGIC);
+    ph_bytes_store_u64(foot + 8, segment);
+    ph_bytes_store_u64(foot + 16, summary->first_group);
+    ph_bytes_store_u64(foot + 24, summary->last_group);
+    ph_bytes_store_u64(foot + 32, summary->oldest);
+    ph_bytes_store_u64(foot + 40, used);
+    ph_bytes_store_u32(foot + 48, (uint32_t)entries.len);
+    ph_bytes_store_u64(foot + FOOT_SUM_AT, sum_of(foot, entries, seed));
 }
 
 // --- reading ---
@@ -332,16 +290,16 @@ bool ph_summary_foot_decode(struct ph_str end, struct ph_summary_foot *out)
         return false;
     }
     foot = end.data + end.len - PH_SUMMARY_FOOT_BYTES;
-    if (load_u64(foot) != FOOT_MAGIC) {
+    if (ph_bytes_load_u64(foot) != FOOT_MAGIC) {
         return false;
     }
     *out = (struct ph_summary_foot){
-        .segment = load_u64(foot + 8),
-        .first_group = load_u64(foot + 16),
-        .last_group = load_u64(foot + 24),
-        .oldest = load_u64(foot + 32),
-        .used = load_u64(foot + 40),
-        .entries_len = load_u32(foot + 48),
+        .segment = ph_bytes_load_u64(foot + 8),
+        .first_group = ph_bytes_load_u64(foot + 16),
+        .last_group = ph_bytes_load_u64(foot + 24),
+        .oldest = ph_bytes_load_u64(foot + 32),
+        .used = ph_bytes_load_u64(foot + 40),
+        .entries_len = ph_bytes_load_u32(foot + 48),
     };
     return true;
 }
@@ -366,7 +324,7 @@ bool ph_summary_valid(struct ph_str whole, const struct ph_summary_foot *foot, u
         return false;
     }
     end = whole.data + whole.len - PH_SUMMARY_FOOT_BYTES;
-    if (load_u64(end + FOOT_SUM_AT) != sum_of(end, entries, seed)) {
+    if (ph_bytes_load_u64(end + FOOT_SUM_AT) != sum_of(end, entries, seed)) {
         return false;
     }
     // Numbers name what was told before: who reads it needs no more checks.
@@ -399,15 +357,15 @@ static uint64_t entry_bytes(struct ph_str entries)
     switch ((unsigned char)at[0]) {
     case ENTRY_TEXT:
     case ENTRY_TOKEN:
-        len = TEXT_HEAD_BYTES + (uint64_t)load_u16(at + 2);
+        len = TEXT_HEAD_BYTES + (uint64_t)ph_bytes_load_u16(at + 2);
         break;
     case PH_RECORD_MESSAGE:
         len = entries.len < MESSAGE_HEAD_BYTES
                   ? 0
-                  : MESSAGE_HEAD_BYTES + (uint64_t)load_u32(at + 48) * 4;
+                  : MESSAGE_HEAD_BYTES + (uint64_t)ph_bytes_load_u32(at + 48) * 4;
         break;
     case PH_RECORD_ATTEMPT:
-        len = ATTEMPT_HEAD_BYTES + (uint64_t)load_u32(at + 4) * 4;
+        len = ATTEMPT_HEAD_BYTES + (uint64_t)ph_bytes_load_u32(at + 4) * 4;
         break;
     case PH_RECORD_OUTCOME:
         len = OUTCOME_BYTES;
@@ -426,27 +384,27 @@ static void read_record(const char *at, struct ph_summary_entry *out)
 {
     out->kind = PH_SUMMARY_RECORD;
     out->type = (enum ph_record_type)(unsigned char)at[0];
-    out->id = load_u64(at + 8);
+    out->id = ph_bytes_load_u64(at + 8);
     if (out->type == PH_RECORD_MESSAGE) {
         out->flags = (unsigned char)at[1];
         out->priority = (uint8_t)at[2];
-        out->at = load_u32(at + 4);
-        out->size = load_u64(at + 16);
-        out->arrival_ms = load_u64(at + 24);
-        out->expiry_ms = load_u64(at + 32);
-        out->len = load_u32(at + 40);
-        out->sender = load_u32(at + 44);
-        out->count = load_u32(at + 48);
+        out->at = ph_bytes_load_u32(at + 4);
+        out->size = ph_bytes_load_u64(at + 16);
+        out->arrival_ms = ph_bytes_load_u64(at + 24);
+        out->expiry_ms = ph_bytes_load_u64(at + 32);
+        out->len = ph_bytes_load_u32(at + 40);
+        out->sender = ph_bytes_load_u32(at + 44);
+        out->count = ph_bytes_load_u32(at + 48);
         out->numbers = at + MESSAGE_HEAD_BYTES;
     } else if (out->type == PH_RECORD_OUTCOME) {
         out->flags = (unsigned char)at[1];
         out->state = (enum ph_recipient_state)(unsigned char)at[2];
-        out->recipient = load_u32(at + 4);
-        out->due_ms = load_u64(at + 16);
-        out->token = load_u32(at + 24);
-        out->attempts = (uint16_t)load_u32(at + 28);
+        out->recipient = ph_bytes_load_u32(at + 4);
+        out->due_ms = ph_bytes_load_u64(at + 16);
+        out->token = ph_bytes_load_u32(at + 24);
+        out->attempts = (uint16_t)ph_bytes_load_u32(at + 28);
     } else if (out->type == PH_RECORD_ATTEMPT) {
-        out->count = load_u32(at + 4);
+        out->count = ph_bytes_load_u32(at + 4);
         out->numbers = at + ATTEMPT_HEAD_BYTES;
     }
 }
@@ -461,7 +419,7 @@ bool ph_summary_next(struct ph_str *entries, struct ph_summary_entry *out)
     }
     if ((unsigned char)at[0] == ENTRY_TEXT || (unsigned char)at[0] == ENTRY_TOKEN) {
         out->kind = (unsigned char)at[0] == ENTRY_TEXT ? PH_SUMMARY_TEXT : PH_SUMMARY_TOKEN;
-        out->text = (struct ph_str){.data = at + TEXT_HEAD_BYTES, .len = load_u16(at + 2)};
+        out->text = (struct ph_str){.data = at + TEXT_HEAD_BYTES, .len = ph_bytes_load_u16(at + 2)};
     } else {
         read_record(at, out);
         if (out->type == PH_RECORD_OUTCOME && out->state > PH_QUEUED_DELETED) {
@@ -477,5 +435,5 @@ bool ph_summary_next(struct ph_str *entries, struct ph_summary_entry *out)
 
 uint32_t ph_summary_number(const struct ph_summary_entry *entry, uint32_t which)
 {
-    return load_u32(entry->numbers + (size_t)which * 4);
+    return ph_bytes_load_u32(entry->numbers + (size_t)which * 4);
 }
