@@ -48,8 +48,8 @@ MUTANTS = {
         "    case PH_RECORD_DONE:\n        break;\n    case PH_RECORD_DELAYED:\n    case PH_RECORD_UNATTEMPT:\n"
         "        take_plain"),
     "summary-unsummed": ("queue/summary.c",
-        "    if (load_u64(end + FOOT_SUM_AT) != sum_of(end, entries, seed)) {",
-        "    if (load_u64(end + FOOT_SUM_AT) == 0 && sum_of(end, entries, seed) == 1) {"),
+        "    if (ph_bytes_load_u64(end + FOOT_SUM_AT) != sum_of(end, entries, seed)) {",
+        "    if (ph_bytes_load_u64(end + FOOT_SUM_AT) == 0 && sum_of(end, entries, seed) == 1) {"),
     "gone-on-behind-a-seal": ("queue/spool_summary.c",
         "    segment->used = segment->size;",
         "    segment->used += 0;"),
