@@ -328,8 +328,8 @@ static void on_received(struct ph_op *op)
     }
     if (!i->closing && (result == PH_RECV_EOF || result == PH_RECV_ERROR)) {
         begin_close(i);
-    } else {
-        flush(i);
+    } else if (!i->storing) {
+        flush(i); // else its end sends these replies with its own
     }
 }
 
