@@ -156,29 +156,36 @@ static unsigned equal_to(__m128i bytes, char byte)
 // LF and each LF its CR, no dot stands at the start of a line, and nothing is left open at the end.
 static size_t lines_run(struct ph_body *body, struct ph_str input)
 {
+    bool dots_matter = body->mode == PH_BODY_DATA;
+    __m128i all = _mm_setzero_si128(); // every byte or-ed: who has its top bit set shows
+    __m128i least = _mm_set1_epi8(-1); // the smallest of them: a NUL shows
     unsigned cr_before = 0;
     unsigned lf_before = body->state == PH_BODY_LINE_START;
-    unsigned high = 0;
-    unsigned nul = 0;
     size_t run = 0;
 
-    while (input.len - run >= WIDTH) {
+    for (; input.len - run >= WIDTH; run += WIDTH) {
         __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(input.data + run));
-        unsigned cr = equal_to(bytes, '\r');
-        unsigned lf = equal_to(bytes, '\n');
-        unsigned dots = body->mode == PH_BODY_DATA ? equal_to(bytes, '.') : 0;
+        __m128i crs = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\r'));
+        __m128i lfs = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\n'));
 
-        if (((cr << 1 | cr_before) & 0xffff) != lf || (dots & (lf << 1 | lf_before)) != 0) {
-            break;
+        // In the midst of a line there is nothing more to look at.
+        if (_mm_movemask_epi8(_mm_or_si128(crs, lfs)) != 0 || cr_before != 0 ||
+            (lf_before != 0 && dots_matter)) {
+            unsigned cr = (unsigned)_mm_movemask_epi8(crs);
+            unsigned lf = (unsigned)_mm_movemask_epi8(lfs);
+            unsigned dots = dots_matter ? equal_to(bytes, '.') : 0;
+
+            if (((cr << 1 | cr_before) & 0xffff) != lf || (dots & (lf << 1 | lf_before)) != 0) {
+                break;
+            }
+            cr_before = cr >> (WIDTH - 1);
+            lf_before = lf >> (WIDTH - 1);
         }
-        high |= (unsigned)_mm_movemask_epi8(bytes);
-        nul |= equal_to(bytes, '\0');
-        cr_before = cr >> (WIDTH - 1);
-        lf_before = lf >> (WIDTH - 1);
-        run += WIDTH;
+        all = _mm_or_si128(all, bytes);
+        least = _mm_min_epu8(least, bytes);
     }
-    body->has_8bit |= high != 0;
-    body->nul |= nul != 0;
+    body->has_8bit |= _mm_movemask_epi8(all) != 0;
+    body->nul |= equal_to(least, '\0') != 0;
     return run - cr_before;
 }
 
