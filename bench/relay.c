@@ -1,22 +1,24 @@
 // bench-relay: the floor. A bare relay on one ring and one thread that does what no durable smart
 // host can leave out, and nothing else: parses, checksums, commits groups durably before each 250,
 // sends with BDAT, writes a log line. It has no queue on disk that it could recover, no retries, no
-// limits, no TLS: what the engine costs beyond it is the price of being an engine.
+// limits: what the engine costs beyond it is the price of being an engine.
 //
 //   bench-relay port=N to=ADDRESS:PORT spool=FILE log=FILE [connections=20] [depth=4]
+//               [per-connection=0] [sites=1] [pki=DIRECTORY] [site=mx#.sites.test]
 //               [spool-bytes=268435456]
 //
-// Understands EHLO, MAIL, RCPT, BDAT n LAST and QUIT, as bench-feed says them. Prints "ready"; on
-// SIGTERM "messages N groups G", and ends.
+// Mail for u@dN… goes to site N modulo `sites`, at the N-th address from `to` on (250 to a third
+// byte), on at most `connections` of its own, each of which ends after `per-connection` messages
+// (0: never). With `pki` they speak TLS, verified against root.pem of that directory and the name
+// that `site` makes with the number; a session of the site is resumed. Understands EHLO, MAIL,
+// RCPT, BDAT n LAST and QUIT, as bench-feed says them. Prints "ready"; on SIGTERM "messages N
+// groups G", and ends.
 #include <errno.h>
 #include <fcntl.h>
-#include <liburing.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,30 +27,16 @@
 #include "base/endpoint.h"
 #include "base/hash.h"
 #include "bench/lib/arguments.h"
+#include "bench/lib/relay_ring.h"
+#include "bench/lib/relay_sites.h"
 #include "engine/socket_parts.h"
 
-#define RING_ENTRIES 1024
 #define IN_BYTES 8192
-#define REPLY_BYTES 4096
-#define ADDRESS_BYTES 256
 #define GROUP_BYTES ((size_t)8 << 20)
 #define GROUP_MESSAGES_MAX 1024
 #define BLOCK ((size_t)4096)
 #define BACKLOG_MAX 4096 // undelivered messages, then nothing more is acknowledged
-#define JOIN_MAX 8       // messages in one send
 #define LOG_FLUSH_BYTES ((size_t)64 << 10)
-
-enum kind {
-    KIND_ACCEPT,
-    KIND_SIGNAL,
-    KIND_IN_RECV,
-    KIND_IN_SEND,
-    KIND_GROUP_WRITE,
-    KIND_LOG_WRITE,
-    KIND_OUT_CONNECT,
-    KIND_OUT_RECV,
-    KIND_OUT_SEND,
-};
 
 struct group { // of messages that are made durable by one write
     STAILQ_ENTRY(group) link;
@@ -60,18 +48,13 @@ struct group { // of messages that are made durable by one write
 };
 
 struct message {
-    STAILQ_ENTRY(message) link;
+    struct ph_relay_mail mail; // first: its body is in the group's memory, or as below
     struct group *group;
     struct in *from;
-    char *body; // in the group's memory, or memory of its own while it comes in parts
-    char *own;
-    size_t size;
+    char *own; // memory of its own, while the body comes in parts
     size_t filled;
     uint64_t sum;
-    char sender[ADDRESS_BYTES];
-    char recipient[ADDRESS_BYTES];
-    char envelope[2 * ADDRESS_BYTES + 64];
-    size_t envelope_len;
+    char sender[PH_RELAY_ADDRESS_BYTES];
 };
 
 struct in { // a client
@@ -81,36 +64,15 @@ struct in { // a client
     bool closing;
     bool sending;
     bool gone; // the client is; only its last send is awaited
-    char sender[ADDRESS_BYTES];
-    char recipient[ADDRESS_BYTES];
+    char sender[PH_RELAY_ADDRESS_BYTES];
+    char recipient[PH_RELAY_ADDRESS_BYTES];
     size_t len;
     char buffer[IN_BYTES];
     struct ph_buf replies;
     struct ph_buf flying; // replies the kernel is sending
 };
 
-STAILQ_HEAD(message_list, message);
-
-struct out { // a connection to the destination
-    int fd;
-    bool ready; // the EHLO is answered
-    bool sending;
-    unsigned replies_due; // of the greeting and the EHLO
-    uint32_t count;       // messages under way
-    struct message_list messages;
-    unsigned message_replies; // of the first of them, so far
-    struct iovec parts[2 * JOIN_MAX];
-    struct msghdr header;
-    size_t line_len;
-    char line[4];
-    char buffer[REPLY_BYTES];
-};
-
 static struct {
-    struct io_uring ring;
-    struct ph_endpoint to;
-    union ph_socket_address to_address;
-    socklen_t to_len;
     int listen_fd;
     int spool_fd;
     int log_fd;
@@ -119,44 +81,15 @@ static struct {
     STAILQ_HEAD(, group) free_groups;
     struct group *gathering;
     struct group *writing;
-    struct message_list free_messages;
-    struct message_list backlog;
+    struct ph_relay_mail_list free_messages;
     uint64_t undelivered;
-    struct out *outs;
-    uint64_t out_count;
-    uint64_t depth;
     struct ph_buf log;
     struct ph_buf log_flying;
     uint64_t log_at;
     uint64_t messages;
     uint64_t groups;
-    struct signalfd_siginfo signal;
     bool stop;
 } relay;
-
-static struct io_uring_sqe *sqe_for(enum kind kind, void *object)
-{
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&relay.ring);
-
-    if (sqe == NULL) {
-        io_uring_submit(&relay.ring);
-        sqe = io_uring_get_sqe(&relay.ring);
-    }
-    PH_CHECK(sqe != NULL);
-    memset(sqe, 0, sizeof(*sqe));
-    io_uring_sqe_set_data64(sqe, (uint64_t)(uintptr_t)object | (uint64_t)kind << 56);
-    return sqe;
-}
-
-static void prepare(struct io_uring_sqe *sqe, uint8_t opcode, int fd, const void *address,
-                    size_t len, uint64_t offset)
-{
-    sqe->opcode = opcode;
-    sqe->fd = fd;
-    sqe->addr = (uint64_t)(uintptr_t)address;
-    sqe->len = (uint32_t)len;
-    sqe->off = offset;
-}
 
 // --- groups ---
 
@@ -187,25 +120,25 @@ static void release_group(struct group *group)
 static bool gather(struct message *m)
 {
     struct group *group = relay.gathering;
-    size_t record = 64 + strlen(m->sender) + strlen(m->recipient);
+    size_t record = 64 + strlen(m->sender) + strlen(m->mail.recipient);
     char *at;
 
-    if (group->count == GROUP_MESSAGES_MAX || group->len + record + m->size > GROUP_BYTES) {
+    if (group->count == GROUP_MESSAGES_MAX || group->len + record + m->mail.size > GROUP_BYTES) {
         return false;
     }
     at = group->memory + group->len;
     memset(at, 0, 64);
-    memcpy(at, &m->size, sizeof(m->size));
+    memcpy(at, &m->mail.size, sizeof(m->mail.size));
     memcpy(at + 64, m->sender, strlen(m->sender));
-    memcpy(at + 64 + strlen(m->sender), m->recipient, strlen(m->recipient));
-    memcpy(at + record, m->body, m->size); // the one copy
-    m->sum = ph_hash_bytes(at + record, m->size, 1);
+    memcpy(at + 64 + strlen(m->sender), m->mail.recipient, strlen(m->mail.recipient));
+    memcpy(at + record, m->mail.body, m->mail.size); // the one copy
+    m->sum = ph_hash_bytes(at + record, m->mail.size, 1);
     memcpy(at + 16, &m->sum, sizeof(m->sum));
-    m->body = at + record;
+    m->mail.body = at + record;
     free(m->own);
     m->own = NULL;
     m->group = group;
-    group->len += record + m->size;
+    group->len += record + m->mail.size;
     group->messages[group->count++] = m;
     group->references++;
     return true;
@@ -231,8 +164,8 @@ static void begin_group_write(void)
     if (relay.spool_at + len > relay.spool_bytes) {
         relay.spool_at = 0;
     }
-    sqe = sqe_for(KIND_GROUP_WRITE, group);
-    prepare(sqe, IORING_OP_WRITE, relay.spool_fd, group->memory, len, relay.spool_at);
+    sqe = ph_relay_ring_sqe(PH_RELAY_GROUP_WRITE, group);
+    ph_relay_ring_prepare(sqe, IORING_OP_WRITE, relay.spool_fd, group->memory, len, relay.spool_at);
     sqe->rw_flags = RWF_DSYNC;
     relay.spool_at += len;
     relay.groups++;
@@ -245,12 +178,14 @@ static void begin_group_write(void)
 static void arm_in(struct in *in)
 {
     struct message *m = in->message;
-    struct io_uring_sqe *sqe = sqe_for(KIND_IN_RECV, in);
+    struct io_uring_sqe *sqe = ph_relay_ring_sqe(PH_RELAY_IN_RECV, in);
 
     if (m != NULL) { // straight to where it belongs
-        prepare(sqe, IORING_OP_RECV, in->fd, m->own + m->filled, m->size - m->filled, 0);
+        ph_relay_ring_prepare(sqe, IORING_OP_RECV, in->fd, m->own + m->filled,
+                              m->mail.size - m->filled, 0);
     } else {
-        prepare(sqe, IORING_OP_RECV, in->fd, in->buffer + in->len, IN_BYTES - in->len, 0);
+        ph_relay_ring_prepare(sqe, IORING_OP_RECV, in->fd, in->buffer + in->len, IN_BYTES - in->len,
+                              0);
     }
 }
 
@@ -263,8 +198,8 @@ static void flush_in(struct in *in)
         in->flying = in->replies;
         in->replies = swap;
         ph_buf_clear(&in->replies);
-        sqe = sqe_for(KIND_IN_SEND, in);
-        prepare(sqe, IORING_OP_SEND, in->fd, in->flying.data, in->flying.len, 0);
+        sqe = ph_relay_ring_sqe(PH_RELAY_IN_SEND, in);
+        ph_relay_ring_prepare(sqe, IORING_OP_SEND, in->fd, in->flying.data, in->flying.len, 0);
         sqe->msg_flags = MSG_WAITALL | MSG_NOSIGNAL;
         in->sending = true;
     }
@@ -289,19 +224,19 @@ static void accepted(int fd)
     arm_in(in);
 }
 
-static void copy_address(char out[ADDRESS_BYTES], struct ph_str line)
+static void copy_address(char out[PH_RELAY_ADDRESS_BYTES], struct ph_str line)
 {
     ptrdiff_t from = ph_str_find_char(line, '<');
     ptrdiff_t to = ph_str_rfind_char(line, '>');
 
     PH_CHECK(from >= 0 && to > from);
-    ph_str_copy(out, ADDRESS_BYTES,
+    ph_str_copy(out, PH_RELAY_ADDRESS_BYTES,
                 (struct ph_str){.data = line.data + from + 1, .len = (size_t)(to - from) - 1});
 }
 
 static void begin_message(struct in *in, size_t size)
 {
-    struct message *m = STAILQ_FIRST(&relay.free_messages);
+    struct message *m = (struct message *)STAILQ_FIRST(&relay.free_messages);
 
     if (m != NULL) {
         STAILQ_REMOVE_HEAD(&relay.free_messages, link);
@@ -309,15 +244,16 @@ static void begin_message(struct in *in, size_t size)
         m = ph_alloc(sizeof(*m));
     }
     memcpy(m->sender, in->sender, strlen(in->sender) + 1);
-    memcpy(m->recipient, in->recipient, strlen(in->recipient) + 1);
+    memcpy(m->mail.recipient, in->recipient, strlen(in->recipient) + 1);
     m->from = in;
-    m->size = size;
+    m->mail.size = size;
     m->filled = 0;
     m->own = NULL;
-    m->envelope_len = (size_t)snprintf(m->envelope, sizeof(m->envelope),
-                                       "MAIL FROM:<%s> SIZE=%zu\r\nRCPT TO:<%s>\r\nBDAT %zu LAST"
-                                       "\r\n",
-                                       m->sender, size, m->recipient, size);
+    m->mail.envelope_len =
+        (size_t)snprintf(m->mail.envelope, sizeof(m->mail.envelope),
+                         "MAIL FROM:<%s> SIZE=%zu\r\nRCPT TO:<%s>\r\nBDAT %zu LAST"
+                         "\r\n",
+                         m->sender, size, m->mail.recipient, size);
     in->message = m;
 }
 
@@ -366,15 +302,15 @@ static void take_in(struct in *in)
         if (in->message != NULL) {
             struct message *m = in->message;
 
-            m->body = (char *)rest.data;
-            m->filled = rest.len < m->size ? rest.len : m->size;
-            if (m->filled == m->size) {
+            m->mail.body = (char *)rest.data;
+            m->filled = rest.len < m->mail.size ? rest.len : m->mail.size;
+            if (m->filled == m->mail.size) {
                 message_complete(in);
             } else {
-                m->own = malloc(m->size);
+                m->own = malloc(m->mail.size);
                 PH_CHECK(m->own != NULL);
                 memcpy(m->own, rest.data, m->filled);
-                m->body = m->own;
+                m->mail.body = m->own;
             }
             rest = ph_str_after(rest, m->filled);
         }
@@ -394,7 +330,7 @@ static void in_received(struct in *in, int result)
     }
     if (in->message != NULL) {
         in->message->filled += (size_t)result;
-        if (in->message->filled == in->message->size) {
+        if (in->message->filled == in->message->mail.size) {
             message_complete(in);
         }
     } else {
@@ -421,116 +357,21 @@ static void in_sent(struct in *in, int result)
     }
 }
 
-// --- the destination ---
-
-static void arm_out(struct out *out)
+static void delivered(struct ph_relay_mail *mail)
 {
-    struct io_uring_sqe *sqe = sqe_for(KIND_OUT_RECV, out);
-
-    prepare(sqe, IORING_OP_RECV, out->fd, out->buffer, REPLY_BYTES, 0);
-}
-
-static void connect_out(struct out *out)
-{
-    out->fd = ph_socket_open(&relay.to, NULL);
-    PH_CHECK(out->fd >= 0);
-    out->replies_due = 2;
-    STAILQ_INIT(&out->messages);
-    prepare(sqe_for(KIND_OUT_CONNECT, out), IORING_OP_CONNECT, out->fd, &relay.to_address, 0,
-            relay.to_len);
-}
-
-// As many messages of the backlog as the depth allows, in one send.
-static void feed_out(struct out *out)
-{
-    struct message *m;
-    int parts = 0;
-    struct io_uring_sqe *sqe;
-
-    if (!out->ready || out->sending) {
-        return;
-    }
-    while (parts < 2 * JOIN_MAX && out->count < relay.depth &&
-           (m = STAILQ_FIRST(&relay.backlog)) != NULL) {
-        STAILQ_REMOVE_HEAD(&relay.backlog, link);
-        STAILQ_INSERT_TAIL(&out->messages, m, link);
-        out->count++;
-        out->parts[parts++] = (struct iovec){m->envelope, m->envelope_len};
-        out->parts[parts++] = (struct iovec){m->body, m->size};
-    }
-    if (parts > 0) {
-        out->header = (struct msghdr){.msg_iov = out->parts, .msg_iovlen = (size_t)parts};
-        sqe = sqe_for(KIND_OUT_SEND, out);
-        prepare(sqe, IORING_OP_SENDMSG, out->fd, &out->header, 1, 0);
-        sqe->msg_flags = MSG_WAITALL | MSG_NOSIGNAL;
-        out->sending = true;
-    }
-}
-
-static void feed_outs(void)
-{
-    for (uint64_t i = 0; i < relay.out_count && !STAILQ_EMPTY(&relay.backlog); i++) {
-        feed_out(&relay.outs[i]);
-    }
-}
-
-static void message_delivered(struct out *out)
-{
-    struct message *m = STAILQ_FIRST(&out->messages);
+    struct message *m = (struct message *)mail;
     struct timespec now;
 
     clock_gettime(CLOCK_REALTIME_COARSE, &now);
-    STAILQ_REMOVE_HEAD(&out->messages, link);
-    out->count--;
     ph_buf_printf(&relay.log,
                   "{\"time\":%lld.%03ld,\"event\":\"delivered\",\"id\":\"%016llx\","
                   "\"recipient\":\"%s\",\"size\":%zu}\n",
                   (long long)now.tv_sec, now.tv_nsec / 1000000, (unsigned long long)relay.messages,
-                  m->recipient, m->size);
+                  mail->recipient, mail->size);
     relay.messages++;
     relay.undelivered--;
     release_group(m->group);
-    STAILQ_INSERT_HEAD(&relay.free_messages, m, link);
-}
-
-static void reply_over(struct out *out)
-{
-    PH_CHECK(out->line[0] == '2');
-    if (out->replies_due > 0) {
-        if (--out->replies_due == 1) {
-            PH_CHECK(send(out->fd, "EHLO relay.test\r\n", 17, MSG_NOSIGNAL) == 17);
-        } else {
-            out->ready = true;
-        }
-    } else if (++out->message_replies == 3) {
-        out->message_replies = 0;
-        message_delivered(out);
-    }
-}
-
-static void out_received(struct out *out, int result)
-{
-    if (result <= 0) {
-        fprintf(stderr, "bench-relay: the destination ended a connection\n");
-        exit(1);
-    }
-    for (int i = 0; i < result; i++) {
-        const char *newline = memchr(out->buffer + i, '\n', (size_t)(result - i));
-        int end = newline != NULL ? (int)(newline - out->buffer) : result;
-
-        for (int j = i; j < end && out->line_len < 4; j++) {
-            out->line[out->line_len++] = out->buffer[j];
-        }
-        if (newline != NULL) {
-            if (out->line[3] != '-') {
-                reply_over(out);
-            }
-            out->line_len = 0;
-        }
-        i = end;
-    }
-    arm_out(out);
-    feed_out(out);
+    STAILQ_INSERT_HEAD(&relay.free_messages, mail, link);
 }
 
 // --- the loop ---
@@ -546,7 +387,7 @@ static void group_written(struct group *group, int result)
         in->waits = false;
         ph_buf_append(&in->replies, PH_STR("250 2.0.0 kept\r\n"));
         flush_in(in);
-        STAILQ_INSERT_TAIL(&relay.backlog, m, link);
+        ph_relay_sites_add(&m->mail);
         relay.undelivered++;
     }
     release_group(group);
@@ -560,48 +401,44 @@ static void flush_log(void)
         relay.log_flying = relay.log;
         relay.log = swap;
         ph_buf_clear(&relay.log);
-        prepare(sqe_for(KIND_LOG_WRITE, NULL), IORING_OP_WRITE, relay.log_fd, relay.log_flying.data,
-                relay.log_flying.len, relay.log_at);
+        ph_relay_ring_prepare(ph_relay_ring_sqe(PH_RELAY_LOG_WRITE, NULL), IORING_OP_WRITE,
+                              relay.log_fd, relay.log_flying.data, relay.log_flying.len,
+                              relay.log_at);
         relay.log_at += relay.log_flying.len;
     }
 }
 
-static void completed(enum kind kind, void *object, int result)
+static void completed(enum ph_relay_kind kind, void *object, int result)
 {
-    struct out *out = object;
-
     switch (kind) {
-    case KIND_ACCEPT:
+    case PH_RELAY_ACCEPT:
         PH_CHECK(result >= 0);
         accepted(result);
         break;
-    case KIND_SIGNAL:
+    case PH_RELAY_SIGNAL:
         relay.stop = true;
         break;
-    case KIND_IN_RECV:
+    case PH_RELAY_IN_RECV:
         in_received(object, result);
         break;
-    case KIND_IN_SEND:
+    case PH_RELAY_IN_SEND:
         in_sent(object, result);
         break;
-    case KIND_GROUP_WRITE:
+    case PH_RELAY_GROUP_WRITE:
         group_written(object, result);
         break;
-    case KIND_LOG_WRITE:
+    case PH_RELAY_LOG_WRITE:
         PH_CHECK(result == (int)relay.log_flying.len);
         ph_buf_clear(&relay.log_flying);
         break;
-    case KIND_OUT_CONNECT:
-        PH_CHECK(result == 0);
-        arm_out(out);
+    case PH_RELAY_OUT_CONNECT:
+        ph_relay_sites_connected(object, result);
         break;
-    case KIND_OUT_RECV:
-        out_received(out, result);
+    case PH_RELAY_OUT_RECV:
+        ph_relay_sites_received(object, result);
         break;
-    case KIND_OUT_SEND:
-        PH_CHECK(result > 0);
-        out->sending = false;
-        feed_out(out);
+    case PH_RELAY_OUT_SEND:
+        ph_relay_sites_sent(object, result);
         break;
     }
 }
@@ -613,53 +450,24 @@ static void turn(void)
     unsigned count = 0;
     bool accept_again = false;
 
-    io_uring_submit_and_wait(&relay.ring, 1);
-    io_uring_for_each_cqe(&relay.ring, head, cqe)
+    io_uring_submit_and_wait(&ph_relay_ring, 1);
+    io_uring_for_each_cqe(&ph_relay_ring, head, cqe)
     {
-        uint64_t data = io_uring_cqe_get_data64(cqe);
+        enum ph_relay_kind kind = ph_relay_ring_kind(cqe);
 
-        completed((enum kind)(data >> 56), (void *)(uintptr_t)(data << 8 >> 8), cqe->res);
-        accept_again |= data >> 56 == KIND_ACCEPT && (cqe->flags & IORING_CQE_F_MORE) == 0;
+        completed(kind, ph_relay_ring_object(cqe), cqe->res);
+        accept_again |= kind == PH_RELAY_ACCEPT && (cqe->flags & IORING_CQE_F_MORE) == 0;
         count++;
     }
-    io_uring_cq_advance(&relay.ring, count);
+    io_uring_cq_advance(&ph_relay_ring, count);
     if (accept_again) {
-        struct io_uring_sqe *sqe = sqe_for(KIND_ACCEPT, NULL);
-
-        io_uring_prep_multishot_accept(sqe, relay.listen_fd, NULL, NULL, SOCK_CLOEXEC);
-        io_uring_sqe_set_data64(sqe, (uint64_t)KIND_ACCEPT << 56);
+        ph_relay_ring_accept(relay.listen_fd);
     }
     begin_group_write();
-    feed_outs();
+    ph_relay_sites_feed();
     if (relay.log.len >= LOG_FLUSH_BYTES || relay.undelivered == 0) {
         flush_log();
     }
-}
-
-static void start_ring(void)
-{
-    struct io_uring_params parameters = {.flags = IORING_SETUP_SINGLE_ISSUER |
-                                                  IORING_SETUP_DEFER_TASKRUN |
-                                                  IORING_SETUP_COOP_TASKRUN | IORING_SETUP_CQSIZE,
-                                         .cq_entries = 4 * RING_ENTRIES};
-    int error = io_uring_queue_init_params(RING_ENTRIES, &relay.ring, &parameters);
-    struct io_uring_sqe *sqe;
-    sigset_t signals;
-    int signal_fd;
-
-    if (error != 0) {
-        fprintf(stderr, "bench-relay: io_uring: %s\n", strerror(-error));
-        exit(1);
-    }
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigprocmask(SIG_BLOCK, &signals, NULL);
-    signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
-    prepare(sqe_for(KIND_SIGNAL, NULL), IORING_OP_READ, signal_fd, &relay.signal,
-            sizeof(relay.signal), 0);
-    sqe = sqe_for(KIND_ACCEPT, NULL);
-    io_uring_prep_multishot_accept(sqe, relay.listen_fd, NULL, NULL, SOCK_CLOEXEC);
-    io_uring_sqe_set_data64(sqe, (uint64_t)KIND_ACCEPT << 56);
 }
 
 // Written once with zeros, as the engine's recycled segments are.
@@ -684,32 +492,35 @@ static void open_files(const char *spool, const char *log)
 int main(int argc, char **argv)
 {
     struct ph_arguments arguments = ph_arguments_of(argc, argv);
+    struct ph_relay_sites_options sites = {
+        .count = ph_argument_number(&arguments, "sites", 1),
+        .connections = ph_argument_number(&arguments, "connections", 20),
+        .depth = ph_argument_number(&arguments, "depth", 4),
+        .per_connection = ph_argument_number(&arguments, "per-connection", 0),
+        .pki = ph_argument(&arguments, "pki", NULL),
+        .site = ph_argument(&arguments, "site", "mx#.sites.test"),
+        .delivered = delivered,
+    };
     struct ph_endpoint at;
     struct ph_endpoint bound;
 
-    if (!ph_endpoint_parse(ph_str_from(ph_argument(&arguments, "to", "")), &relay.to) ||
+    if (!ph_endpoint_parse(ph_str_from(ph_argument(&arguments, "to", "")), &sites.to) ||
+        sites.to.family != PH_FAMILY_IPV4 || strchr(sites.site, '#') == NULL || sites.count == 0 ||
         !ph_endpoint_parse_address(PH_STR("127.0.0.1"), &at)) {
-        fprintf(stderr, "bench-relay: to=ADDRESS:PORT is wanted\n");
+        fprintf(stderr, "bench-relay: to=ADDRESS:PORT (IPv4) is wanted, site=NAME with a '#'\n");
         return 64;
     }
-    relay.to_len = ph_socket_address_from(&relay.to_address, &relay.to);
     at.port = (uint16_t)ph_argument_number(&arguments, "port", 0);
-    relay.out_count = ph_argument_number(&arguments, "connections", 20);
-    relay.depth = ph_argument_number(&arguments, "depth", 4);
     relay.spool_bytes = ph_argument_number(&arguments, "spool-bytes", 256 << 20);
     open_files(ph_argument(&arguments, "spool", ""), ph_argument(&arguments, "log", ""));
     ph_arguments_end(&arguments);
     STAILQ_INIT(&relay.free_groups);
     STAILQ_INIT(&relay.free_messages);
-    STAILQ_INIT(&relay.backlog);
     relay.gathering = new_group();
-    relay.outs = ph_alloc(relay.out_count * sizeof(*relay.outs));
+    ph_relay_sites_init(&sites);
     relay.listen_fd = ph_socket_listen(&at, 4096, &bound);
     PH_CHECK(relay.listen_fd >= 0);
-    start_ring();
-    for (uint64_t i = 0; i < relay.out_count; i++) {
-        connect_out(&relay.outs[i]);
-    }
+    ph_relay_ring_start(relay.listen_fd);
     printf("ready\n");
     fflush(stdout);
     while (!relay.stop) {
