@@ -21,7 +21,7 @@ void ph_buf_deinit(struct ph_buf *buf)
     }
 }
 
-char *ph_buf_reserve(struct ph_buf *buf, size_t len)
+char *ph_buf_reserve_slow(struct ph_buf *buf, size_t len)
 {
     size_t max = buf->max > 0 ? buf->max : PH_BUF_BYTES_MAX;
     size_t cap = buf->cap > 0 ? buf->cap : PH_BUF_BYTES_FIRST;

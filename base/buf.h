@@ -48,7 +48,12 @@ bool ph_buf_printf(struct ph_buf *buf, const char *format, ...) PH_PRINTF(2, 3);
 
 // Room for `len` more bytes at the end, to be filled and then counted with ph_buf_grew.
 // NULL when the maximum forbids it.
-PH_MUST_CHECK char *ph_buf_reserve(struct ph_buf *buf, size_t len);
+PH_MUST_CHECK char *ph_buf_reserve_slow(struct ph_buf *buf, size_t len); // for the one below
+PH_MUST_CHECK static inline char *ph_buf_reserve(struct ph_buf *buf, size_t len)
+{
+    return buf->data != NULL && len <= buf->cap - buf->len ? buf->data + buf->len
+                                                           : ph_buf_reserve_slow(buf, len);
+}
 void ph_buf_grew(struct ph_buf *buf, size_t len);
 
 void ph_buf_consume(struct ph_buf *buf, size_t len); // drops bytes from the front

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#define PH_JSON_KEY_EXTRA 4 // comma, two quotes, colon
+
 void ph_json_init(struct ph_json *json, struct ph_buf *out)
 {
     *json = (struct ph_json){.out = out};
@@ -75,16 +77,31 @@ static void append_escaped(struct ph_buf *out, struct ph_str text)
     }
 }
 
-static void begin_value(struct ph_json *json, const char *key)
+// A comma where something stands before, and the key: into `at`, which has the room. Returns the
+// place behind.
+static char *put_key(struct ph_json *json, char *at, struct ph_str key)
 {
     if (json->filled[json->depth]) {
-        ph_buf_append_char(json->out, ',');
+        *at++ = ',';
     }
     json->filled[json->depth] = true;
-    if (key != NULL) {
-        ph_buf_append_char(json->out, '"');
-        ph_buf_append(json->out, ph_str_from(key)); // ours: nothing to escape
-        ph_buf_append(json->out, PH_STR("\":"));
+    if (key.len > 0) {
+        *at++ = '"';
+        memcpy(at, key.data, key.len); // ours: nothing to escape
+        at += key.len;
+        *at++ = '"';
+        *at++ = ':';
+    }
+    return at;
+}
+
+static void begin_value(struct ph_json *json, const char *key)
+{
+    struct ph_str name = ph_str_from(key);
+    char *start = ph_buf_reserve(json->out, name.len + PH_JSON_KEY_EXTRA);
+
+    if (start != NULL) {
+        ph_buf_grew(json->out, (size_t)(put_key(json, start, name) - start));
     }
 }
 
@@ -126,10 +143,27 @@ void ph_json_close_array(struct ph_json *json)
 
 void ph_json_string(struct ph_json *json, const char *key, struct ph_str text, size_t max)
 {
-    begin_value(json, key);
-    ph_buf_append_char(json->out, '"');
-    append_escaped(json->out, max > 0 ? ph_str_first(text, max) : text);
-    ph_buf_append_char(json->out, '"');
+    struct ph_str name = ph_str_from(key);
+    struct ph_str value = max > 0 ? ph_str_first(text, max) : text;
+    size_t run = plain_run(value);
+    char *start = ph_buf_reserve(json->out, name.len + PH_JSON_KEY_EXTRA + run + 2);
+    char *at;
+
+    if (start == NULL) {
+        return;
+    }
+    at = put_key(json, start, name);
+    *at++ = '"';
+    memcpy(at, value.data, run);
+    at += run;
+    if (run == value.len) { // nothing to escape, as nearly always
+        *at++ = '"';
+        ph_buf_grew(json->out, (size_t)(at - start));
+    } else {
+        ph_buf_grew(json->out, (size_t)(at - start));
+        append_escaped(json->out, ph_str_after(value, run));
+        ph_buf_append_char(json->out, '"');
+    }
 }
 
 void ph_json_text(struct ph_json *json, const char *key, const char *text)

@@ -280,6 +280,30 @@ static void write_trace(void *owner, struct ph_server *server, struct ph_buf *ou
 
 // --- input ---
 
+// A message that comes whole needs memory between its first byte and its place in a group only: the
+// worker has one such buffer, which stays warm, and a silent client has none.
+static void lend_content(struct ph_ingest *i)
+{
+    struct ph_buf *content = ph_server_content(i->server);
+
+    if (content->cap == 0) {
+        *content = i->worker->content_spare;
+        i->worker->content_spare = (struct ph_buf){0};
+    }
+}
+
+static void take_content_back(struct ph_ingest *i)
+{
+    struct ph_buf *content = ph_server_content(i->server);
+
+    if (content->len == 0 && i->worker->content_spare.cap == 0) {
+        i->worker->content_spare = *content;
+        *content = (struct ph_buf){0};
+    } else if (content->len == 0) {
+        ph_buf_deinit(content);
+    }
+}
+
 // What comes in the clear is read where it lies, unless something stands before it.
 static void arrive(struct ph_ingest *i, struct ph_str slice)
 {
@@ -423,6 +447,7 @@ static void store(struct ph_ingest *i)
     if (result == PH_SPOOL_OK) {
         i->writer = NULL;
         i->storing = true;
+        ph_buf_clear(ph_server_content(i->server)); // it is in the group
     } else {
         ph_spool_writer_abandon(i->writer);
         i->writer = NULL;
@@ -528,6 +553,7 @@ static void process(struct ph_ingest *i)
         }
         input = i->arrived.len > 0 ? i->arrived : ph_buf_str(&i->inbound);
         before = input.len;
+        lend_content(i);
         event = ph_server_feed(i->server, &input);
         take(i, before - input.len);
         switch (event) {
@@ -560,6 +586,7 @@ static void process(struct ph_ingest *i)
             i->ending = true;
             break;
         }
+        take_content_back(i);
     }
     set_paused(i, i->tarpitting || (ph_server_awaits_owner(i->server) && !i->handshaking));
 }
@@ -645,7 +672,12 @@ static void flush(struct ph_ingest *i)
     if (output->len > 0 && !i->handshaking) {
         log_protocol(i, PH_PROTOCOL_SENT, ph_buf_str(output));
     }
-    if (i->tls == NULL) {
+    if (i->tls == NULL && i->outbound.len == 0) {
+        struct ph_buf swapped = i->outbound;
+
+        i->outbound = *output;
+        *output = swapped;
+    } else if (i->tls == NULL) {
         ph_buf_append(&i->outbound, ph_buf_str(output));
         ph_buf_clear(output);
     } else {

@@ -577,6 +577,7 @@ void ph_worker_close(struct ph_worker *worker)
     ph_store_deinit(&worker->store);
     ph_tls_context_destroy(worker->tls);
     publish(worker);
+    ph_buf_deinit(&worker->content_spare);
     ph_buf_deinit(&worker->log);
     ph_config_release(worker->config);
 }

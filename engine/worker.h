@@ -156,6 +156,7 @@ struct ph_worker {
     struct ph_tlsrpt_sender *tlsrpt;   // worker 0
     uint64_t dispatch_count;           // messages under way, here or at a home
     uint64_t dispatch_recipient_count; // their recipients
+    struct ph_buf content_spare;       // of no client at the moment; see ingest.c
     struct ph_buf log;                 // lines of the delivery log, handed over once a turn
     struct ph_log_chain log_chain;
 
