@@ -26,6 +26,7 @@ struct ph_lookup {
     struct ph_site_host *hosts; // found so far
     uint64_t *host_hops;        // behind which smart hosts, a bit each
     size_t host_count;
+    size_t host_cap;
     uint32_t ttl_s;
     bool insecure;           // a host's name comes from an answer that DNSSEC doesn't vouch for
     struct ph_reason reason; // of a question that gave no host
@@ -35,6 +36,18 @@ static void on_answer(struct ph_op *op);
 static void on_sts(struct ph_op *op);
 static void conclude(struct ph_lookup *lookup);
 
+// For one host more: most destinations have one to four.
+static void make_room(struct ph_lookup *lookup)
+{
+    if (lookup->host_count == lookup->host_cap) {
+        lookup->host_cap = lookup->host_cap == 0 ? 4 : lookup->host_cap * 4;
+        lookup->hosts = reallocarray(lookup->hosts, lookup->host_cap, sizeof(*lookup->hosts));
+        lookup->host_hops =
+            reallocarray(lookup->host_hops, lookup->host_cap, sizeof(*lookup->host_hops));
+        PH_CHECK(lookup->hosts != NULL && lookup->host_hops != NULL);
+    }
+}
+
 static void add_host(struct ph_lookup *lookup, const struct ph_site_host *host, size_t hop)
 {
     size_t at = 0;
@@ -43,7 +56,9 @@ static void add_host(struct ph_lookup *lookup, const struct ph_site_host *host, 
         at++;
     }
     if (at == lookup->host_count && lookup->host_count < PH_ROUTE_HOSTS_MAX) {
-        lookup->hosts[lookup->host_count++] = *host;
+        make_room(lookup);
+        lookup->hosts[lookup->host_count] = *host;
+        lookup->host_hops[lookup->host_count++] = 0;
     }
     if (at < lookup->host_count) {
         lookup->host_hops[at] |= UINT64_C(1) << hop;
@@ -206,8 +221,6 @@ void ph_queue_resolve(struct ph_queue *queue)
     lookup->ttl_s = PH_ROUTE_TTL_MAX_S;
     lookup->ops = ph_alloc((connector->smart_host_count + 1) * sizeof(*lookup->ops));
     lookup->op_hops = ph_alloc((connector->smart_host_count + 1) * sizeof(*lookup->op_hops));
-    lookup->hosts = ph_alloc(PH_ROUTE_HOSTS_MAX * sizeof(*lookup->hosts));
-    lookup->host_hops = ph_alloc(PH_ROUTE_HOSTS_MAX * sizeof(*lookup->host_hops));
     queue->lookup = lookup;
     lookup->worker->asking_count++;
     if (connector->dns_routing) {
@@ -308,11 +321,15 @@ static void hash_spec(struct ph_site_spec *spec)
 {
     struct ph_buf text = {0};
     uint64_t halves[2];
+    const uint64_t numbers[] = {spec->config->generation, spec->connector->sending_identity,
+                                spec->port, spec->smart};
 
-    ph_buf_printf(&text, "%llu %llu %u %d\n", (unsigned long long)spec->config->generation,
-                  (unsigned long long)spec->connector->sending_identity, spec->port, spec->smart);
+    ph_buf_append_bytes(&text, numbers, sizeof(numbers));
     for (size_t i = 0; i < spec->host_count; i++) {
-        ph_buf_printf(&text, "%u %s\n", spec->hosts[i].preference, spec->hosts[i].name);
+        ph_buf_append_u64(&text, spec->hosts[i].preference);
+        ph_buf_append_char(&text, ' ');
+        ph_buf_append(&text, ph_str_from(spec->hosts[i].name));
+        ph_buf_append_char(&text, '\n');
     }
     halves[0] = ph_hash_str(ph_buf_str(&text), 1);
     halves[1] = ph_hash_str(ph_buf_str(&text), 2);

@@ -11,8 +11,9 @@
 #include "engine/worker.h"
 
 #define PH_SITE_DRAW_SCAN_MAX 16        // prepared messages looked at for one session; ours
-#define PH_SITE_PREPARING_MAX 64        // messages being read from the disk for one site; ours
+#define PH_SITE_PREPARING_MAX 128       // messages being read from the disk for one site; ours
 #define PH_SITE_MESSAGES_A_CONNECTION 8 // backlog that earns one more connection; ours
+#define PH_SITE_LONG_QUEUE 256          // messages from which a queue is prepared in lots; ours
 
 static void on_backoff_over(struct ph_timer *timer);
 static uint64_t backlog_of(const struct ph_site *site);
@@ -140,6 +141,25 @@ void ph_site_slow(struct ph_site *site, const struct ph_reason *reason)
     ph_home_site_slow(site, reason);
 }
 
+// Messages of a long queue were accepted without an ATTEMPT record, and each write of such records
+// costs as much for one as for many: they are prepared in lots of half of what the sessions
+// carry. Where several queues take turns, or a rate is kept, nothing is taken before its time.
+static void form_ahead(struct ph_site *site)
+{
+    const struct ph_queue *queue = TAILQ_FIRST(&site->active);
+    uint32_t lot = site->connection_count * site->spec->limits.pipeline_depth / 2;
+
+    lot = lot < PH_SITE_PREPARING_MAX ? lot : PH_SITE_PREPARING_MAX;
+    if (queue == NULL || TAILQ_NEXT(queue, active_link) != NULL ||
+        queue->ready.count < PH_SITE_LONG_QUEUE || site->pull_count > 0 || ph_site_resting(site) ||
+        site->spec->limits.message_rate.count > 0 ||
+        site->prepared_count + site->preparing_count > lot / 2) {
+        return;
+    }
+    while (site->prepared_count + site->preparing_count < lot && form_next(site)) {
+    }
+}
+
 void ph_site_pump(struct ph_site *site)
 {
     struct ph_connection *c;
@@ -149,6 +169,7 @@ void ph_site_pump(struct ph_site *site)
         ph_site_return_prepared(site);
         return;
     }
+    form_ahead(site);
     for (c = TAILQ_FIRST(&site->connections); c != NULL; c = next) {
         next = ph_connection_next(c);
         if (ph_connection_usable(c)) {
