@@ -142,12 +142,12 @@ void ph_site_slow(struct ph_site *site, const struct ph_reason *reason)
 }
 
 // Messages of a long queue were accepted without an ATTEMPT record, and each write of such records
-// costs as much for one as for many: they are prepared in lots of half of what the sessions
-// carry. Where several queues take turns, or a rate is kept, nothing is taken before its time.
+// costs as much for one as for many: they are prepared in lots, and then whole depths are sent at
+// once. Where several queues take turns, or a rate is kept, nothing is taken before its time.
 static void form_ahead(struct ph_site *site)
 {
     const struct ph_queue *queue = TAILQ_FIRST(&site->active);
-    uint32_t lot = site->connection_count * site->spec->limits.pipeline_depth / 2;
+    uint32_t lot = site->connection_count * site->spec->limits.pipeline_depth;
 
     lot = lot < PH_SITE_PREPARING_MAX ? lot : PH_SITE_PREPARING_MAX;
     if (queue == NULL || TAILQ_NEXT(queue, active_link) != NULL ||
