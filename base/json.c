@@ -141,18 +141,17 @@ void ph_json_close_array(struct ph_json *json)
     close_level(json, ']');
 }
 
-void ph_json_string(struct ph_json *json, const char *key, struct ph_str text, size_t max)
+void ph_json_put_string(struct ph_json *json, struct ph_str key, struct ph_str text, size_t max)
 {
-    struct ph_str name = ph_str_from(key);
     struct ph_str value = max > 0 ? ph_str_first(text, max) : text;
     size_t run = plain_run(value);
-    char *start = ph_buf_reserve(json->out, name.len + PH_JSON_KEY_EXTRA + run + 2);
+    char *start = ph_buf_reserve(json->out, key.len + PH_JSON_KEY_EXTRA + run + 2);
     char *at;
 
     if (start == NULL) {
         return;
     }
-    at = put_key(json, start, name);
+    at = put_key(json, start, key);
     *at++ = '"';
     memcpy(at, value.data, run);
     at += run;
@@ -164,11 +163,6 @@ void ph_json_string(struct ph_json *json, const char *key, struct ph_str text, s
         append_escaped(json->out, ph_str_after(value, run));
         ph_buf_append_char(json->out, '"');
     }
-}
-
-void ph_json_text(struct ph_json *json, const char *key, const char *text)
-{
-    ph_json_string(json, key, ph_str_from(text), 0);
 }
 
 void ph_json_u64(struct ph_json *json, const char *key, uint64_t value)

@@ -24,8 +24,16 @@ void ph_json_open_array(struct ph_json *json, const char *key);
 void ph_json_close_array(struct ph_json *json);
 // Control characters are escaped, bytes that aren't UTF-8 become U+FFFD, and what is longer than
 // `max` bytes is cut (0: never).
-void ph_json_string(struct ph_json *json, const char *key, struct ph_str text, size_t max);
-void ph_json_text(struct ph_json *json, const char *key, const char *text); // NUL-terminated
+void ph_json_put_string(struct ph_json *json, struct ph_str key, struct ph_str text, size_t max);
+static inline void ph_json_string(struct ph_json *json, const char *key, struct ph_str text,
+                                  size_t max)
+{
+    ph_json_put_string(json, ph_str_from(key), text, max); // a literal's length is known here
+}
+static inline void ph_json_text(struct ph_json *json, const char *key, const char *text)
+{
+    ph_json_put_string(json, ph_str_from(key), ph_str_from(text), 0); // NUL-terminated
+}
 void ph_json_u64(struct ph_json *json, const char *key, uint64_t value);
 void ph_json_i64(struct ph_json *json, const char *key, int64_t value);
 void ph_json_double(struct ph_json *json, const char *key, double value); // not a number: null

@@ -3,11 +3,6 @@
 
 #include <string.h>
 
-struct ph_str ph_str_from(const char *text)
-{
-    return text == NULL ? PH_STR_NONE : (struct ph_str){.data = text, .len = strlen(text)};
-}
-
 bool ph_str_eq(struct ph_str a, struct ph_str b)
 {
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/check.h"
 
@@ -17,7 +18,10 @@ struct ph_str {
 // For printf: printf("%.*s", PH_STR_ARG(text)).
 #define PH_STR_ARG(text) (int)(text).len, (text).data
 
-struct ph_str ph_str_from(const char *text); // NUL-terminated; NULL gives the empty string
+static inline struct ph_str ph_str_from(const char *text) // NUL-terminated; NULL: the empty string
+{
+    return text != NULL ? (struct ph_str){.data = text, .len = strlen(text)} : PH_STR_NONE;
+}
 bool ph_str_eq(struct ph_str a, struct ph_str b);
 bool ph_str_eq_nocase(struct ph_str a, struct ph_str b); // ASCII only
 int ph_str_cmp(struct ph_str a, struct ph_str b);        // byte order, shorter first
