@@ -206,7 +206,8 @@ struct load_work {
     bool record_read;
     bool envelope_sound;
     bool extent_opened;
-    bool again; // it was damaged when it was read before: what comes of it now counts
+    bool record_was_wrong; // when it was read before: what comes of it now counts
+    bool content_was_wrong;
 };
 
 static void read_record(struct load_work *work);
@@ -285,19 +286,25 @@ static void forget_read(struct load_work *work)
     work->record = NULL;
 }
 
-// Perhaps the bytes are right on the disk, and were not when they came from it.
-static void read_again(struct load_work *work)
+// Perhaps the bytes are right on the disk, and were not when they came from it: nothing is
+// concluded from a place that was wrong once. False: this one was wrong before.
+static bool read_again(struct load_work *work)
 {
+    bool *was_wrong = work->envelope_sound ? &work->content_was_wrong : &work->record_was_wrong;
+
+    if (*was_wrong) {
+        return false;
+    }
+    *was_wrong = true;
     forget_read(work);
-    work->again = true;
     work->record_read = work->envelope_sound = work->extent_opened = false;
     read_record(work);
+    return true;
 }
 
 static void load_over(struct load_work *work, int64_t result)
 {
-    if (result == -EBADMSG && !work->again) {
-        read_again(work);
+    if (result == -EBADMSG && read_again(work)) {
         return;
     }
     if (result == -EBADMSG) {

@@ -150,9 +150,9 @@ static void file_read(struct ph_file *file, struct ph_op *op, void *out, size_t 
     if (got > 0) {
         memcpy(out, of->data + offset, got);
     }
-    if (got > 0 && disk->misreads > 0) {
-        disk->misreads--;
-        ((char *)out)[got / 2] ^= 1;
+    if (got > 0) {
+        ((char *)out)[got / 2] ^= (char)(disk->misreads & 1);
+        disk->misreads >>= 1;
     }
     ph_io_complete(file->io, op, (int64_t)got);
 }

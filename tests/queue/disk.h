@@ -27,7 +27,7 @@ struct disk {
     bool hold;               // durable writes wait …
     struct ph_op *held;      // … this one
     int64_t held_result;
-    unsigned misreads; // so many reads from now on come with a wrong bit
+    unsigned misreads; // a bit each, the lowest next: this read comes with a wrong bit
     bool hold_read;    // the next read waits, and finds what is there when it is released
     struct {
         struct ph_op *op;

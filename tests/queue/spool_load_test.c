@@ -83,7 +83,8 @@ Test(spool_load, a_damaged_content_is_set_aside)
     finish();
 }
 
-// What the disk has may be right all the same: it is read once more before anybody is told.
+// What the disk has may be right all the same: nobody is told before the same place is wrong twice.
+// Each try reads the record, then the content.
 Test(spool_load, a_misread_is_no_damage)
 {
     struct ph_spool_location location;
@@ -91,10 +92,16 @@ Test(spool_load, a_misread_is_no_damage)
 
     start();
     id = fixture_put(&f, 3, 3000, false, &location);
-    disk.misreads = 1;
-    cr_expect_eq(fixture_load(&f, id, &location, 3, 3000), 0);
-    disk.misreads = 2;
-    cr_expect_eq(fixture_load(&f, id, &location, 3, 3000), -EBADMSG);
+    disk.misreads = 0x1;
+    cr_expect_eq(fixture_load(&f, id, &location, 3, 3000), 0, "the record once");
+    disk.misreads = 0x2;
+    cr_expect_eq(fixture_load(&f, id, &location, 3, 3000), 0, "the content once");
+    disk.misreads = 0x5;
+    cr_expect_eq(fixture_load(&f, id, &location, 3, 3000), 0, "each of them once");
+    disk.misreads = 0x3;
+    cr_expect_eq(fixture_load(&f, id, &location, 3, 3000), -EBADMSG, "the record twice");
+    disk.misreads = 0xa;
+    cr_expect_eq(fixture_load(&f, id, &location, 3, 3000), -EBADMSG, "the content twice");
     finish();
 }
 
