@@ -153,8 +153,10 @@ void ph_json_put_string(struct ph_json *json, struct ph_str key, struct ph_str t
     }
     at = put_key(json, start, key);
     *at++ = '"';
-    memcpy(at, value.data, run);
-    at += run;
+    if (run > 0) {
+        memcpy(at, value.data, run);
+        at += run;
+    }
     if (run == value.len) { // nothing to escape, as nearly always
         *at++ = '"';
         ph_buf_grew(json->out, (size_t)(at - start));
