@@ -31,9 +31,6 @@ char *ph_buf_reserve_slow(struct ph_buf *buf, size_t len)
         buf->overflow = true;
         return NULL;
     }
-    if (buf->data != NULL && buf->len + len <= buf->cap) {
-        return buf->data + buf->len;
-    }
     while (cap < buf->len + len) {
         cap *= 2;
     }

@@ -58,7 +58,14 @@ void ph_buf_grew(struct ph_buf *buf, size_t len);
 
 void ph_buf_consume(struct ph_buf *buf, size_t len); // drops bytes from the front
 void ph_buf_clear(struct ph_buf *buf);               // keeps the memory
-void ph_buf_trim(struct ph_buf *buf);                // gives back what it doesn't use
-struct ph_str ph_buf_str(const struct ph_buf *buf);  // borrowed until the next change
+static inline void ph_buf_swap(struct ph_buf *a, struct ph_buf *b)
+{
+    struct ph_buf was = *a;
+
+    *a = *b;
+    *b = was;
+}
+void ph_buf_trim(struct ph_buf *buf);               // gives back what it doesn't use
+struct ph_str ph_buf_str(const struct ph_buf *buf); // borrowed until the next change
 // NUL-terminates behind the last byte (not counted in len) and returns the data.
 const char *ph_buf_cstr(struct ph_buf *buf);

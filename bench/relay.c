@@ -192,11 +192,9 @@ static void arm_in(struct in *in)
 static void flush_in(struct in *in)
 {
     if (!in->sending && in->replies.len > 0) {
-        struct ph_buf swap = in->flying;
         struct io_uring_sqe *sqe;
 
-        in->flying = in->replies;
-        in->replies = swap;
+        ph_buf_swap(&in->flying, &in->replies);
         ph_buf_clear(&in->replies);
         sqe = ph_relay_ring_sqe(PH_RELAY_IN_SEND, in);
         ph_relay_ring_prepare(sqe, IORING_OP_SEND, in->fd, in->flying.data, in->flying.len, 0);
@@ -396,10 +394,7 @@ static void group_written(struct group *group, int result)
 static void flush_log(void)
 {
     if (relay.log_flying.len == 0 && relay.log.len > 0) {
-        struct ph_buf swap = relay.log_flying;
-
-        relay.log_flying = relay.log;
-        relay.log = swap;
+        ph_buf_swap(&relay.log_flying, &relay.log);
         ph_buf_clear(&relay.log);
         ph_relay_ring_prepare(ph_relay_ring_sqe(PH_RELAY_LOG_WRITE, NULL), IORING_OP_WRITE,
                               relay.log_fd, relay.log_flying.data, relay.log_flying.len,

@@ -110,11 +110,9 @@ static void send_encrypted(struct ph_connection *c)
         more = taken > 0;
     }
     if (output->len > 0) {
-        struct ph_buf swapped = c->ciphertext;
         struct iovec slice;
 
-        c->ciphertext = *output;
-        *output = swapped;
+        ph_buf_swap(&c->ciphertext, output);
         ph_buf_clear(output);
         slice = (struct iovec){.iov_base = c->ciphertext.data, .iov_len = c->ciphertext.len};
         c->sending = true;

@@ -287,8 +287,7 @@ static void lend_content(struct ph_ingest *i)
     struct ph_buf *content = ph_server_content(i->server);
 
     if (content->cap == 0) {
-        *content = i->worker->content_spare;
-        i->worker->content_spare = (struct ph_buf){0};
+        ph_buf_swap(content, &i->worker->content_spare);
     }
 }
 
@@ -297,8 +296,7 @@ static void take_content_back(struct ph_ingest *i)
     struct ph_buf *content = ph_server_content(i->server);
 
     if (content->len == 0 && i->worker->content_spare.cap == 0) {
-        i->worker->content_spare = *content;
-        *content = (struct ph_buf){0};
+        ph_buf_swap(content, &i->worker->content_spare);
     } else if (content->len == 0) {
         ph_buf_deinit(content);
     }
@@ -673,10 +671,7 @@ static void flush(struct ph_ingest *i)
         log_protocol(i, PH_PROTOCOL_SENT, ph_buf_str(output));
     }
     if (i->tls == NULL && i->outbound.len == 0) {
-        struct ph_buf swapped = i->outbound;
-
-        i->outbound = *output;
-        *output = swapped;
+        ph_buf_swap(&i->outbound, output);
     } else if (i->tls == NULL) {
         ph_buf_append(&i->outbound, ph_buf_str(output));
         ph_buf_clear(output);
@@ -694,10 +689,7 @@ static void flush(struct ph_ingest *i)
         ph_buf_clear(encrypted);
     }
     if (!i->send_pending && i->outbound.len > 0) {
-        struct ph_buf swapped = i->sending;
-
-        i->sending = i->outbound;
-        i->outbound = swapped;
+        ph_buf_swap(&i->sending, &i->outbound);
         ph_buf_clear(&i->outbound);
         slice = (struct iovec){.iov_base = i->sending.data, .iov_len = i->sending.len};
         i->send_pending = true;
