@@ -22,12 +22,12 @@
 #include "base/buf.h"
 #include "base/endpoint.h"
 #include "bench/lib/arguments.h"
+#include "bench/lib/bytes_bio.h"
 #include "bench/lib/certs.h"
 #include "bench/lib/tally.h"
 #include "engine/socket_parts.h"
 #include "tls/boringssl.h"
 
-#include <openssl/bio.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 
@@ -56,7 +56,8 @@ struct session {
     bool head_seen; // the message's id was looked for
     char line[LINE_BYTES_MAX];
     size_t line_len;
-    struct ph_buf out;     // bytes for the socket
+    struct ph_buf out; // bytes for the socket
+    struct ph_bytes_bio bytes;
     struct ph_buf replies; // plain; encrypted and sent together
     struct ph_buf delayed; // plain; whose time hasn't come
     uint32_t waiting;      // entries of the delay queue that name this session
@@ -80,9 +81,7 @@ static struct {
     int listen_fd;
     uint8_t *seen; // bit per id
     STAILQ_HEAD(, delayed) delays;
-    uint64_t now_ns;    // read once a turn
-    const char *tls_in; // what was received and the TLS layer hasn't taken yet
-    size_t tls_in_len;
+    uint64_t now_ns; // read once a turn
     char raw[READ_BYTES];
     char plain[READ_BYTES];
 } drain;
@@ -202,54 +201,6 @@ static int64_t serve_delays(void)
 
 // --- TLS ---
 
-static int bio_read(BIO *bio, char *out, int len)
-{
-    size_t part = drain.tls_in_len < (size_t)len ? drain.tls_in_len : (size_t)len;
-
-    BIO_clear_retry_flags(bio);
-    if (part == 0) {
-        BIO_set_retry_read(bio);
-        return -1;
-    }
-    memcpy(out, drain.tls_in, part);
-    drain.tls_in += part;
-    drain.tls_in_len -= part;
-    return (int)part;
-}
-
-static int bio_write(BIO *bio, const char *data, int len)
-{
-    struct session *s = BIO_get_data(bio);
-
-    ph_buf_append_bytes(&s->out, data, (size_t)len);
-    return len;
-}
-
-static long bio_ctrl(BIO *bio, int command, long number, void *pointer)
-{
-    (void)bio;
-    (void)number;
-    (void)pointer;
-    return command == BIO_CTRL_FLUSH;
-}
-
-static BIO *make_bio(struct session *s)
-{
-    static BIO_METHOD *method;
-    BIO *bio;
-
-    if (method == NULL) {
-        method = BIO_meth_new(BIO_get_new_index(), "drain");
-        BIO_meth_set_read(method, bio_read);
-        BIO_meth_set_write(method, bio_write);
-        BIO_meth_set_ctrl(method, bio_ctrl);
-    }
-    bio = BIO_new(method);
-    BIO_set_data(bio, s);
-    BIO_set_init(bio, 1);
-    return bio;
-}
-
 // The site's number stands where `site` has its '#'.
 static int choose_site(SSL *ssl, int *alert, void *unused)
 {
@@ -343,7 +294,8 @@ static void start_tls(struct session *s)
     // At once, whatever the latency: what comes next is TLS.
     ph_buf_append(&s->out, PH_STR("220 2.0.0 go on\r\n"));
     s->ssl = SSL_new(drain.contexts[drain.site_count]);
-    bio = make_bio(s);
+    s->bytes.output = &s->out;
+    bio = ph_bytes_bio_new(&s->bytes);
     SSL_set_bio(s->ssl, bio, bio);
     SSL_set_accept_state(s->ssl);
     s->handshaking = true;
@@ -562,8 +514,7 @@ static bool take_tls(struct session *s, size_t got)
     bool alive = true;
     int len = 0;
 
-    drain.tls_in = drain.raw;
-    drain.tls_in_len = got;
+    s->bytes.input = (struct ph_str){.data = drain.raw, .len = got};
     if (s->handshaking) {
         alive = shake_hands(s);
     }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/lib/bytes_bio.h"
 #include "tls/boringssl.h"
 
 #include <openssl/bio.h>
@@ -19,8 +20,7 @@
 struct ph_relay_tls {
     SSL *ssl;
     struct ph_relay_tls_site *site;
-    struct ph_str input;
-    struct ph_buf *output;
+    struct ph_bytes_bio bytes;
 };
 
 static struct {
@@ -118,61 +118,14 @@ void ph_relay_tls_init(const char *directory)
 
 // --- bytes ---
 
-static int bio_read(BIO *bio, char *out, int len)
-{
-    struct ph_relay_tls *tls = BIO_get_data(bio);
-    size_t part = tls->input.len < (size_t)len ? tls->input.len : (size_t)len;
-
-    BIO_clear_retry_flags(bio);
-    if (part == 0) {
-        BIO_set_retry_read(bio);
-        return -1;
-    }
-    memcpy(out, tls->input.data, part);
-    tls->input = ph_str_after(tls->input, part);
-    return (int)part;
-}
-
-static int bio_write(BIO *bio, const char *data, int len)
-{
-    struct ph_relay_tls *tls = BIO_get_data(bio);
-
-    PH_CHECK(ph_buf_append_bytes(tls->output, data, (size_t)len));
-    return len;
-}
-
-static long bio_control(BIO *bio, int command, long number, void *pointer)
-{
-    (void)bio;
-    (void)number;
-    (void)pointer;
-    return command == BIO_CTRL_FLUSH;
-}
-
-static BIO *make_bio(struct ph_relay_tls *tls)
-{
-    static BIO_METHOD *method;
-    BIO *bio;
-
-    if (method == NULL) {
-        method = BIO_meth_new(BIO_get_new_index(), "relay");
-        BIO_meth_set_read(method, bio_read);
-        BIO_meth_set_write(method, bio_write);
-        BIO_meth_set_ctrl(method, bio_control);
-    }
-    bio = BIO_new(method);
-    BIO_set_data(bio, tls);
-    BIO_set_init(bio, 1);
-    return bio;
-}
-
 struct ph_relay_tls *ph_relay_tls_connect(struct ph_relay_tls_site *site, struct ph_buf *output)
 {
     struct ph_relay_tls *tls = ph_alloc(sizeof(*tls));
-    BIO *bio = make_bio(tls);
+    BIO *bio;
 
     tls->site = site;
-    tls->output = output;
+    tls->bytes.output = output;
+    bio = ph_bytes_bio_new(&tls->bytes);
     tls->ssl = SSL_new(relay_tls.context);
     SSL_set_app_data(tls->ssl, tls);
     SSL_set_bio(tls->ssl, bio, bio);
@@ -195,8 +148,8 @@ void ph_relay_tls_destroy(struct ph_relay_tls *tls)
 
 void ph_relay_tls_feed(struct ph_relay_tls *tls, struct ph_str bytes)
 {
-    PH_CHECK(tls->input.len == 0);
-    tls->input = bytes;
+    PH_CHECK(tls->bytes.input.len == 0);
+    tls->bytes.input = bytes;
 }
 
 bool ph_relay_tls_handshake(struct ph_relay_tls *tls)
@@ -214,7 +167,7 @@ size_t ph_relay_tls_read(struct ph_relay_tls *tls, char *out, size_t size)
     int got = 0;
 
     // All that BoringSSL takes is whole records, and what is left of a front of one.
-    if (tls->input.len > 0 || SSL_has_pending(tls->ssl)) {
+    if (tls->bytes.input.len > 0 || SSL_has_pending(tls->ssl)) {
         got = SSL_read(tls->ssl, out, (int)size);
         if (got <= 0 && SSL_get_error(tls->ssl, got) != SSL_ERROR_WANT_READ) {
             fail(tls->site->host);
