@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Holds the tree to its own rules: room arrows, mirrored tests, calls we have a better form for, and attacks
-that have their tests."""
+"""Holds the tree to its own rules: room arrows, mirrored tests, calls we have a better form for, attacks that
+have their tests, and mutants that still find what they change."""
 import pathlib
 import re
 import sys
@@ -87,5 +87,9 @@ for where, name in re.findall(r"`([a-z_/]+):([0-9a-z_A-Z]+)`", attacks):
 for line in attacks.splitlines():
     if re.match(r"\| (?!attack |source |---)", line) and "`" not in line.rsplit("|", 2)[1]:
         faults.append(f"docs/ATTACKS.md: no test: {line[:60]}")
+sys.path.insert(0, str(ROOT / "tests/sim"))
+import mutants # noqa: E402: what each changes must still stand in the sources
+for name in mutants.MUTANTS:
+    faults += mutants.check(name)
 print("\n".join(faults) if faults else "house: in order")
 sys.exit(1 if faults else 0)
