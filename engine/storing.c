@@ -122,6 +122,12 @@ enum ph_spool_result ph_storing_begin(struct ph_worker *worker,
         slot = r->next_of_message;
     }
     worker->storing_count++;
+    if (options->own) {
+        // It is owed from now on: what it tells of leaves the queue before this is durable.
+        worker->storing_own_recipients += envelope->recipient_count;
+        PH_COUNT(worker, dsn_created, envelope->recipient_count);
+        PH_COUNT(worker, queued, envelope->recipient_count);
+    }
     ph_delivery_log_describe(envelope, options->size, &storing->log_members);
     return PH_SPOOL_OK;
 }
@@ -146,20 +152,24 @@ static void on_durable(struct ph_op *op)
     uint32_t count = m->open_count;
 
     worker->storing_count--;
+    worker->storing_own_recipients -= storing->own ? count : 0;
     if (op->result < 0) {
+        if (storing->own) {
+            PH_COUNT(worker, failed,
+                     count); // what it tells of isn't durable either: it comes again
+            PH_COUNT(worker, queued, -(uint64_t)count);
+        }
         forget(worker, storing->message);
     } else {
         uint32_t next;
 
         m->location = ticket->location;
         ph_delivery_log_accepted(worker, storing->id, ph_buf_str(&storing->log_members));
-        if (storing->own) {
-            PH_COUNT(worker, dsn_created, count);
-        } else {
+        if (!storing->own) {
             PH_COUNT(worker, accepted, count);
             PH_COUNT(worker, accepted_messages, 1);
+            PH_COUNT(worker, queued, count);
         }
-        PH_COUNT(worker, queued, count);
         for (uint32_t slot = m->first_recipient; slot != PH_INDEX_NONE; slot = next) {
             next = ph_store_recipient(&worker->store, slot)->next_of_message;
             enqueue(worker, slot);

@@ -68,7 +68,7 @@ void ph_survey_answer(struct ph_worker *worker, void *argument)
 {
     struct ph_survey *survey = argument;
     uint64_t queued = PH_COUNTER_READ(worker, queued);
-    uint64_t found = worker->dispatch_recipient_count;
+    uint64_t found = worker->dispatch_recipient_count + worker->storing_own_recipients;
     struct ph_queue *queue;
     struct ph_queue *next;
     struct ph_site *site;

@@ -151,6 +151,7 @@ struct ph_worker {
     TAILQ_HEAD(ph_ingest_list, ph_ingest) ingests;
     TAILQ_HEAD(ph_listening_list, ph_listening) listening; // worker 0
     uint64_t storing_count;                                // messages whose group isn't durable yet
+    uint64_t storing_own_recipients;                       // of notifications among them
     uint64_t asking_count; // lookups and fetches under way for queues
     struct ph_sts_ask_list asks;
     struct ph_tlsrpt_sender *tlsrpt;   // worker 0

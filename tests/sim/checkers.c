@@ -205,8 +205,24 @@ void sim_check_log(struct sim *sim, struct ph_str lines)
     }
 }
 
+// What is owed, and to whom: the recipient itself, or its sender, who is to hear that it failed.
+static void check_nothing_owed(struct sim *sim)
+{
+    for (unsigned id = 1; id <= sim->ledger.message_count; id++) {
+        const struct sim_message *m = &sim->ledger.messages[id];
+
+        for (unsigned i = 0; i < m->recipient_count && m->state == SIM_MESSAGE_ACKED; i++) {
+            if (m->recipients[i].accepts == 0 && m->recipients[i].notified == 0 && !m->damaged) {
+                sim_fail(sim, "the counters show an empty queue, and message %u.%u is owed", id, i);
+            }
+        }
+    }
+}
+
 void sim_check_counters(struct sim *sim)
 {
+    uint64_t queued = 0;
+
     for (unsigned i = 0; i < sim->worker_count; i++) {
         struct ph_worker *w = ph_engine_worker(sim->engine_now, (uint16_t)i);
         uint64_t in = PH_COUNTER_READ(w, accepted) + PH_COUNTER_READ(w, dsn_created) +
@@ -222,7 +238,12 @@ void sim_check_counters(struct sim *sim)
         if (PH_COUNTER_READ(w, quarantined) != 0 && sim->damages == 0) {
             sim_fail(sim, "worker %u found damage that the disk did not do", i);
         }
+        queued += PH_COUNTER_READ(w, queued);
     }
+    if (queued == 0 && sim->queued_shown > 0) {
+        check_nothing_owed(sim);
+    }
+    sim->queued_shown = queued;
 }
 
 void sim_check_schedule(struct sim *sim, unsigned worker)

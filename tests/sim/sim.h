@@ -108,6 +108,7 @@ struct sim {
     struct sim_report report;
     unsigned failed_starts;
     unsigned reloads_done;
+    uint64_t queued_shown; // by the counters, after the last turn
 };
 
 // end.c: whether, when and how the process ends.
