@@ -1,5 +1,6 @@
 // `posthaste check` and `posthaste config`.
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/json.h"
 #include "cli/cli.h"
@@ -65,7 +66,9 @@ int ph_cli_check(int argc, char **argv)
     ph_buf_deinit(&errors);
     ph_buf_deinit(&warnings);
     ph_buf_deinit(&text);
-    return good ? PH_EXIT_YES : PH_EXIT_NO;
+    return good                                     ? PH_EXIT_YES
+           : access(options.config_path, R_OK) == 0 ? PH_EXIT_NO
+                                                    : PH_EXIT_UNREADABLE;
 }
 
 int ph_cli_config_show(int argc, char **argv)

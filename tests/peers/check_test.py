@@ -60,7 +60,7 @@ def main():
         done = check(good)
         assert done.returncode == 0 and "0 errors, 0 warnings" in done.stdout, done
         done = check(directory.path / "none.conf")
-        assert done.returncode == 1 and "can't be read (No such file" in done.stderr and "; write" in done.stderr, done
+        assert done.returncode == 66 and "can't be read (No such file" in done.stderr and "; write" in done.stderr, done
         print(f"check: {len(WANTED)} different mistakes in one run, each at its line with its remedy")
         return 0
 
