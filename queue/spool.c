@@ -706,6 +706,7 @@ uint64_t ph_spool_flush(struct ph_spool *spool, uint64_t now_ns)
 {
     struct ph_spool_group *group = STAILQ_FIRST(&spool->gathered);
     struct ph_segment *segment;
+    uint64_t begin_ns;
 
     if (group != NULL || spool->no_spare || spool->low_space) {
         look_at_space(spool, now_ns);
@@ -723,8 +724,13 @@ uint64_t ph_spool_flush(struct ph_spool *spool, uint64_t now_ns)
         now_ns < group->first_ns + spool->options.outcome_delay_ns) {
         return group->first_ns + spool->options.outcome_delay_ns;
     }
+    begin_ns = ph_group_pace_until(&spool->pace, group->entry_count);
+    if (now_ns < begin_ns && STAILQ_NEXT(group, link) == NULL) {
+        return begin_ns;
+    }
     segment = segment_for(spool, group);
     if (segment != NULL) {
+        ph_group_pace_began(&spool->pace, now_ns);
         begin_write(spool, group, segment);
     } else if (spool->preparing == NULL) {
         no_room(spool, group);
@@ -881,6 +887,9 @@ static void on_written(struct ph_op *op)
     int64_t result = op->result;
 
     spool->writing = NULL;
+    ph_group_pace_over(
+        &spool->pace, spool->io->now_ns, group->entry_count,
+        STAILQ_EMPTY(&spool->gathered) ? 0 : STAILQ_FIRST(&spool->gathered)->entry_count);
     if (result == (int64_t)group->write_len) {
         uint64_t oldest = group->oldest;
 

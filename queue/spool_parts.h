@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <sys/queue.h>
 
+#include "queue/group_pace.h"
 #include "queue/record.h"
 #include "queue/spool.h"
 #include "queue/summary.h"
@@ -98,6 +99,7 @@ struct ph_spool {
     uint64_t slots_used[PH_SPOOL_SLOTS_MAX / 64];
     STAILQ_HEAD(, ph_spool_group) gathered; // the last one still grows
     struct ph_spool_group *writing;
+    struct ph_group_pace pace;
     struct ph_op write_op;
     struct ph_op space_op;
     uint64_t space_free;
