@@ -247,6 +247,7 @@ static int64_t do_write(struct disk_op *d)
         return (int64_t)d->len;
     }
     sim_image_write(&d->inode->seen, d->offset, d->data, d->len);
+    d->inode->rotten &= !is_summary(d);
     dirty = sim_disk_add_dirty(d->disk, d->inode, d->offset, d->data, d->len);
     if (d->durable && sim->options.plant == SIM_PLANT_early_durable) {
         sim_event_init(&dirty->settle, settle_late, dirty);

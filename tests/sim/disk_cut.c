@@ -282,10 +282,11 @@ unsigned sim_disk_rot_summaries(struct sim_disk *disk)
         uint64_t at;
         uint64_t len;
 
-        if (find_summary(&inode->seen, &at, &len) && sim_chance(random, 500)) {
+        if (!inode->rotten && find_summary(&inode->seen, &at, &len) && sim_chance(random, 500)) {
             uint8_t bit = (uint8_t)(1u << sim_below(random, 8));
 
             at += sim_below(random, len);
+            inode->rotten = true;
             inode->seen.bytes[at] ^= bit;
             if (at < inode->durable.len) {
                 inode->durable.bytes[at] ^= bit;

@@ -40,6 +40,7 @@ struct inode {
     struct dirty_list dirty;
     struct sim_file *locked_by;
     bool bad;        // writes to it fail from now on
+    bool rotten;     // its summary is: what that says of itself isn't to be believed
     unsigned late;   // writes of a killed process, still to land: it stays locked
     uint64_t behind; // here its last durable write began: what is in front of it was durable before
 };
