@@ -144,20 +144,30 @@ void ph_site_slow(struct ph_site *site, const struct ph_reason *reason)
 // Messages of a long queue were accepted without an ATTEMPT record, and each write of such records
 // costs as much for one as for many: they are prepared in lots, and then whole depths are sent at
 // once. Where several queues take turns, or a rate is kept, nothing is taken before its time.
-static void form_ahead(struct ph_site *site)
+static bool prepares_lots(const struct ph_site *site)
 {
     const struct ph_queue *queue = TAILQ_FIRST(&site->active);
+
+    return queue != NULL && TAILQ_NEXT(queue, active_link) == NULL &&
+           queue->ready.count >= PH_SITE_LONG_QUEUE && site->pull_count == 0 &&
+           !ph_site_resting(site) && site->spec->limits.message_rate.count == 0;
+}
+
+static void form_ahead(struct ph_site *site)
+{
     uint32_t lot = site->connection_count * site->spec->limits.pipeline_depth;
 
     lot = lot < PH_SITE_PREPARING_MAX ? lot : PH_SITE_PREPARING_MAX;
-    if (queue == NULL || TAILQ_NEXT(queue, active_link) != NULL ||
-        queue->ready.count < PH_SITE_LONG_QUEUE || site->pull_count > 0 || ph_site_resting(site) ||
-        site->spec->limits.message_rate.count > 0 ||
-        site->prepared_count + site->preparing_count > lot / 2) {
+    if (!prepares_lots(site) || site->prepared_count + site->preparing_count > lot / 2) {
         return;
     }
     while (site->prepared_count + site->preparing_count < lot && form_next(site)) {
     }
+}
+
+bool ph_site_more_soon(const struct ph_site *site, uint32_t wanted)
+{
+    return site->prepared_count < wanted && site->preparing_count > 0 && prepares_lots(site);
 }
 
 void ph_site_pump(struct ph_site *site)

@@ -76,6 +76,8 @@ void ph_site_mark(struct ph_site *site);
 void ph_site_pump(struct ph_site *site);
 // A dispatch is ready to be carried out here.
 void ph_site_offer(struct ph_site *site, struct ph_dispatch *dispatch, bool front);
+// Fewer than `wanted` are prepared, and more will be in a moment, as they are of a long queue.
+bool ph_site_more_soon(const struct ph_site *site, uint32_t wanted);
 // The next prepared dispatch that `connection` may carry, with the clearance for it; NULL: none.
 struct ph_dispatch *ph_site_draw(struct ph_site *site, struct ph_connection *connection,
                                  struct ph_clearance **out_clearance);
