@@ -215,8 +215,8 @@ PH_MUST_CHECK enum ph_spool_result ph_spool_copy(struct ph_spool *spool,
 void ph_spool_unneeded(struct ph_spool *spool, const struct ph_spool_location *location);
 
 // Starts the group that was gathered, if one may start now: messages when no group is in flight and
-// no more are expected (queue/group_pace), state alone after outcome_delay_ns. Returns when it wants to be called again (ns;
-// PH_NEVER). Called once per turn, and once more before waiting.
+// no more are expected (queue/group_pace), state alone after outcome_delay_ns. Returns when it
+// wants to be called again (ns; PH_NEVER). Called once per turn, and once more before waiting.
 uint64_t ph_spool_flush(struct ph_spool *spool, uint64_t now_ns);
 
 enum ph_spool_health {
