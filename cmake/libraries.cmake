@@ -5,6 +5,8 @@ find_package(Threads REQUIRED)
 find_library(PH_JEMALLOC libjemalloc_pic.a REQUIRED)
 add_library(ph_jemalloc INTERFACE)
 target_link_libraries(ph_jemalloc INTERFACE ${PH_JEMALLOC} m dl Threads::Threads)
+# By name: link-time optimization doesn't tell the linker of malloc, and libc's would do.
+target_link_options(ph_jemalloc INTERFACE -Wl,--undefined=malloc)
 
 # BoringSSL: ./dev builds it into a cache and names it here; or an installed tree of a newer upstream.
 set(BORINGSSL_ROOT "" CACHE PATH "installed BoringSSL: include/ and lib/")
