@@ -20,6 +20,13 @@
 
 static void on_written(struct ph_op *op);
 static void on_space(struct ph_op *op);
+static size_t group_max(const struct ph_spool *spool)
+{
+    size_t half = (size_t)spool->options.message_segment_bytes / 2;
+
+    return half < PH_SPOOL_GROUP_BYTES_MAX ? half : PH_SPOOL_GROUP_BYTES_MAX;
+}
+
 static struct ph_spool_group *group_create(struct ph_spool *spool);
 static struct ph_spool_group *group_for(struct ph_spool *spool, size_t content_len);
 static void group_release(struct ph_spool_group *group);
@@ -244,7 +251,10 @@ static struct ph_spool_group *group_new(struct ph_spool *spool, size_t capacity)
 
 static struct ph_spool_group *group_create(struct ph_spool *spool)
 {
-    struct ph_spool_group *group = group_new(spool, PH_SPOOL_GROUP_FIRST_BYTES);
+    // As much as the one before took, lest its contents move when there are more.
+    struct ph_spool_group *group = group_new(spool, spool->group_bytes > PH_SPOOL_GROUP_FIRST_BYTES
+                                                        ? group_max(spool)
+                                                        : PH_SPOOL_GROUP_FIRST_BYTES);
 
     STAILQ_INSERT_TAIL(&spool->gathered, group, link);
     if (spool->void_from != 0) {
@@ -255,13 +265,6 @@ static struct ph_spool_group *group_create(struct ph_spool *spool)
         spool->void_from = 0;
     }
     return group;
-}
-
-static size_t group_max(const struct ph_spool *spool)
-{
-    size_t half = (size_t)spool->options.message_segment_bytes / 2;
-
-    return half < PH_SPOOL_GROUP_BYTES_MAX ? half : PH_SPOOL_GROUP_BYTES_MAX;
 }
 
 // The group that grows, with room for a content and its records.
@@ -764,6 +767,7 @@ static void written(struct ph_spool *spool, struct ph_spool_group *group)
     spool->failures = 0;
     spool->write_after_ns = 0;
     spool->durable_group = group->number;
+    spool->group_bytes = group->body_len;
     spool->stats.groups++;
     spool->stats.group_messages += group->entry_count;
     spool->stats.group_records += group->record_count;

@@ -100,6 +100,7 @@ struct ph_spool {
     STAILQ_HEAD(, ph_spool_group) gathered; // the last one still grows
     struct ph_spool_group *writing;
     struct ph_group_pace pace;
+    size_t group_bytes; // of contents in the last group
     struct ph_op write_op;
     struct ph_op space_op;
     uint64_t space_free;
