@@ -16,6 +16,7 @@ void ph_site_account_init(struct ph_site_account *account,
         .ramp = options->ramp,
         .at_home = options->at_home,
         .window = options->ramp && max > PH_SITE_WINDOW_FIRST ? PH_SITE_WINDOW_FIRST : max,
+        .threshold = max,
         .waiters = ph_alloc(options->worker_count * sizeof(struct ph_site_waiter)),
     };
     ph_rate_meter_init(&account->connect_rate, options->connect_count,
@@ -79,6 +80,13 @@ void ph_site_account_withdraw(struct ph_site_account *account, uint16_t worker)
     account->waiters[worker].backlog = 0;
 }
 
+// There were too many. The number that will do is come to slowly.
+static void halve(struct ph_site_account *account)
+{
+    account->window = account->window > 1 ? account->window / 2 : 1;
+    account->threshold = account->window;
+}
+
 void ph_site_account_release(struct ph_site_account *account, uint16_t worker,
                              enum ph_site_release how, const struct ph_reason *reason,
                              const struct ph_retry_intervals *intervals, uint64_t now_ms,
@@ -97,8 +105,8 @@ void ph_site_account_release(struct ph_site_account *account, uint16_t worker,
         break;
     case PH_SITE_RELEASE_LIMITED:
         account->last_failure = *reason;
-        if (account->ramp && account->window > 1) {
-            account->window /= 2;
+        if (account->ramp) {
+            halve(account);
         }
         break;
     case PH_SITE_RELEASE_DOWN:
@@ -110,8 +118,8 @@ void ph_site_account_release(struct ph_site_account *account, uint16_t worker,
             account->backoff_until_ms = now_ms + ph_retry_delay_ms(intervals, PH_RETRY_CONNECTION,
                                                                    account->failure_count, random);
         }
-        if (account->ramp && account->window > 1) {
-            account->window /= 2;
+        if (account->ramp) {
+            halve(account);
         }
         break;
     }
@@ -121,8 +129,10 @@ void ph_site_account_connected(struct ph_site_account *account)
 {
     account->failure_count = 0;
     account->backoff_until_ms = 0;
-    if (account->window < account->connections_max) {
-        account->window++;
+    // Those that were granted together double it, as in RFC 5681's slow start.
+    account->window += account->window < account->threshold ? 2 : 1;
+    if (account->window > account->connections_max) {
+        account->window = account->connections_max;
     }
 }
 
@@ -201,8 +211,7 @@ bool ph_site_account_slow(struct ph_site_account *account, const struct ph_reaso
     account->slow_until_ms = now_ms + rest_ms + random % (rest_ms / 10 + 1);
     account->last_failure = *reason;
     account->epoch++;
-    // It comes back with few connections, whatever Ramp says.
-    account->window = account->window > 1 ? account->window / 2 : 1;
+    halve(account); // it comes back with few connections, whatever Ramp says
     return true;
 }
 

@@ -29,8 +29,9 @@ struct ph_site_account {
     uint16_t worker_count;
     uint32_t connections_max; // MaxConnections in force
     bool ramp;
-    uint32_t window; // connections allowed now; ≤ connections_max
-    uint32_t open;   // granted and not yet released, all workers
+    uint32_t window;    // connections allowed now; ≤ connections_max
+    uint32_t threshold; // below it the window doubles, from there on it grows by one at a time
+    uint32_t open;      // granted and not yet released, all workers
     uint32_t open_at_home;
     uint32_t failure_count;    // consecutive connection failures
     uint64_t backoff_until_ms; // 0: none

@@ -120,6 +120,41 @@ Test(site, the_window_opens_with_success_and_halves_with_421)
     ph_site_account_deinit(&account);
 }
 
+// As many as may; they succeed.
+static uint32_t round_of(struct ph_site_account *account)
+{
+    uint32_t granted = 0;
+
+    while (ph_site_account_ask(account, 0, 1000, 0).kind == PH_SITE_GRANT) {
+        granted++;
+    }
+    for (uint32_t i = 0; i < granted; i++) {
+        ph_site_account_connected(account);
+    }
+    return granted;
+}
+
+Test(site, slow_start)
+{
+    struct ph_site_account account;
+    struct ph_reason reason = down();
+
+    ph_site_account_init(&account,
+                         &(struct ph_site_account_options){
+                             .home = 0, .worker_count = 1, .connections_max = 100, .ramp = true});
+    cr_expect_eq(round_of(&account), 4);
+    cr_expect_eq(round_of(&account), 8);
+    cr_expect_eq(round_of(&account), 16);
+    cr_expect_eq(round_of(&account), 32);
+    cr_expect_eq(round_of(&account), 40, "all");
+    // One too many: half of them, and from there one more for each that succeeds.
+    ph_site_account_release(&account, 0, PH_SITE_RELEASE_LIMITED, &reason, &intervals, 0, 0);
+    cr_assert_eq(account.window, 50);
+    ph_site_account_connected(&account);
+    cr_expect_eq(account.window, 51);
+    ph_site_account_deinit(&account);
+}
+
 // ConnectRate: what may not connect yet waits, and is granted when its time has come.
 Test(site, connections_come_at_the_rate)
 {
