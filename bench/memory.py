@@ -6,7 +6,7 @@ import pathlib
 import time
 
 from deliver import TLS, sites
-from lab import (Daemon, Lab, c_program, free_port, memory_kib, options_parser, prepare, save, table, wait_for)
+from lab import (Daemon, Lab, Runs, c_program, free_port, memory_kib, options_parser, prepare, save, table, wait_for)
 from plot import bars
 
 
@@ -42,7 +42,7 @@ def idle_daemon(count, messages, tls, one_site):
 
 def main():
     prepare()
-    options = options_parser(__doc__, few=200, many=1200, sessions=1000, queued=1000000).parse_args()
+    options = options_parser(__doc__, few=200, many=2200, sessions=1000, queued=1000000, runs=3).parse_args()
     session = c_program("memory", sessions=options.sessions)[0]
     queued = c_program("schedule", queued=options.queued, events=1000)[0]
     runs, rows = [], [["queued message, one recipient, in the slabs", f"{queued['bytes_per_message']:.0f}", "", "128"],
@@ -50,15 +50,20 @@ def main():
                       ["TLS session alone, idle", f"{session['idle']:.0f}", "", ""],
                       ["TLS session alone, 4 KiB to be sent", f"{session['sending']:.0f}", "", ""]]
     for one_site, tls in ((True, True), (True, False), (False, True), (False, False)):
-        few, many = (idle_daemon(count, 4 * options.many, tls, one_site) for count in (options.few, options.many))
-        runs += [few, many]
-        slope = {key: (many[key] - few[key]) / (many["open"] - few["open"]) for key in ("allocated", "rss")}
+        slopes = {"allocated": Runs(), "rss": Runs()}
+        for _ in range(options.runs):
+            few, many = (idle_daemon(count, 4 * options.many, tls, one_site) for count in (options.few, options.many))
+            runs += [few, many]
+            for key, slope in slopes.items():
+                slope.add((many[key] - few[key]) / (many["open"] - few["open"]))
+        slope = {key: slope.median() for key, slope in slopes.items()}
         rows.append([f"daemon: an idle {'TLS' if tls else 'plaintext'} session" +
                      ("" if one_site else ", with a site of its own"), f"{slope['allocated']:.0f}",
                      f"{slope['rss']:.0f}", "8192" if one_site and tls else ""])
     table("memory: bytes each (user memory)", ["what", "allocated", "resident", "goal"], rows,
           f"daemon: growth from {options.few} to {options.many} sessions, by the allocator's count and of the process\n"
-          f"(with what lies between the pieces). A site of its own: queue, account, tickets and certificates too.\n"
+          f"(with what lies between the pieces), medians of {options.runs}. A site of its own:\n"
+          "queue, account, tickets and certificates too.\n"
           f"Kernel socket memory of all TCP sockets then: {runs[1]['kernel_pages']} pages (idle buffers are empty).")
     bars("memory", "bytes each", [(row[0], {"allocated": float(row[1]), **({"resident": float(row[2])} if row[2] else {})})
                                   for row in rows])

@@ -209,7 +209,9 @@ static size_t count_different(struct sim_sum *sum)
 {
     size_t different = 0;
 
-    qsort(sum->disks, sum->disk_count, sizeof(*sum->disks), compare);
+    if (sum->disk_count > 0) { // qsort wants an array, even of nothing
+        qsort(sum->disks, sum->disk_count, sizeof(*sum->disks), compare);
+    }
     for (size_t i = 0; i < sum->disk_count; i++) {
         different += i == 0 || sum->disks[i] != sum->disks[i - 1];
     }
