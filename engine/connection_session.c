@@ -522,7 +522,7 @@ void ph_connection_fill(struct ph_connection *c)
         }
         send_message(c, dispatch, clearance);
     }
-    if (!ph_connection_usable(c) && ph_connection_idle(c)) {
+    if (ph_connection_idle(c) && (!ph_connection_usable(c) || ph_site_makes_room(site))) {
         ph_connection_quit(c);
     }
 }

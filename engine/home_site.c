@@ -71,7 +71,7 @@ static void answer(struct ph_worker *worker, struct ph_home_site *home, uint16_t
         struct ph_site *site;
 
         HASH_FIND(hh, worker->sites, home->key, PH_SITE_KEY_BYTES, site);
-        PH_CHECK(site != NULL); // one that asked stays until it is answered
+        PH_CHECK(site != NULL); // one that asked or has connections stays
         ph_site_answered(site, given, reason);
     } else if (given->kind != PH_SITE_WAIT) {
         struct ph_mail_site letter = {.kind = PH_MAIL_SITE_ANSWER, .answer = *given};
@@ -84,6 +84,17 @@ static void answer(struct ph_worker *worker, struct ph_home_site *home, uint16_t
 }
 
 static void wait_for_rate(struct ph_home_site *home);
+
+// Sessions that have no work would keep those of other workers out until their time is over.
+static void ask_for_room(struct ph_worker *worker, struct ph_home_site *home)
+{
+    static const struct ph_site_answer make_room = {.kind = PH_SITE_MAKE_ROOM};
+    uint16_t holder;
+
+    while (ph_site_account_next_to_make_room(&home->account, &holder)) {
+        answer(worker, home, holder, &make_room);
+    }
+}
 
 static void asked(struct ph_worker *worker, struct ph_site_spec *spec, uint16_t from,
                   uint32_t backlog)
@@ -98,10 +109,11 @@ static void asked(struct ph_worker *worker, struct ph_site_spec *spec, uint16_t 
     } else {
         given = ph_site_account_ask(&home->account, from, backlog, now_ms);
     }
+    answer(worker, home, from, &given);
     if (given.kind == PH_SITE_WAIT) {
         wait_for_rate(home);
+        ask_for_room(worker, home);
     }
-    answer(worker, home, from, &given);
 }
 
 // Who waits is granted what is free, or told of the back-off.
@@ -109,6 +121,7 @@ static void serve_waiters(struct ph_worker *worker, struct ph_home_site *home)
 {
     uint64_t now_ms = ph_worker_now_ms(worker);
     struct ph_site_account *account = &home->account;
+    struct ph_site_answer grant;
     uint16_t to;
 
     if (now_ms < ph_site_account_rests_until_ms(account)) {
@@ -121,9 +134,7 @@ static void serve_waiters(struct ph_worker *worker, struct ph_home_site *home)
             }
         }
     }
-    while (ph_site_account_next_grant(account, now_ms, &to)) {
-        struct ph_site_answer grant = {.kind = PH_SITE_GRANT, .count = 1, .epoch = account->epoch};
-
+    while (ph_site_account_next_grant(account, now_ms, &to, &grant)) {
         answer(worker, home, to, &grant);
     }
     wait_for_rate(home);

@@ -213,6 +213,11 @@ static uint64_t backlog_of(const struct ph_site *site)
     return backlog;
 }
 
+bool ph_site_makes_room(const struct ph_site *site)
+{
+    return site->others_wait && site->pull_count == 0 && backlog_of(site) == 0;
+}
+
 static uint32_t connections_wanted(const struct ph_site *site)
 {
     uint64_t backlog = backlog_of(site);
@@ -478,7 +483,11 @@ void ph_site_answered(struct ph_site *site, const struct ph_site_answer *answer,
     switch (answer->kind) {
     case PH_SITE_GRANT:
         site->asked = false;
+        site->others_wait = answer->others_wait;
         site->credit_count++;
+        break;
+    case PH_SITE_MAKE_ROOM:
+        site->others_wait = true;
         break;
     case PH_SITE_PULL:
         site->asked = false;

@@ -40,6 +40,7 @@ struct ph_site {
     uint32_t opening_count; // of them not usable yet
     uint32_t queue_count;   // queues routed here
     bool asked;             // an answer of the home is awaited
+    bool others_wait;       // sites of other workers do, for connections: idle ones are theirs
     uint32_t pull_count;    // messages the home asked for
     uint32_t credit_count;  // connections granted and not begun
     uint64_t backoff_until_ms;
@@ -78,6 +79,8 @@ void ph_site_pump(struct ph_site *site);
 void ph_site_offer(struct ph_site *site, struct ph_dispatch *dispatch, bool front);
 // Fewer than `wanted` are prepared, and more will be in a moment, as they are of a long queue.
 bool ph_site_more_soon(const struct ph_site *site, uint32_t wanted);
+// Sessions without work are to go: nothing waits here, and others have use for their connections.
+bool ph_site_makes_room(const struct ph_site *site);
 // The next prepared dispatch that `connection` may carry, with the clearance for it; NULL: none.
 struct ph_dispatch *ph_site_draw(struct ph_site *site, struct ph_connection *connection,
                                  struct ph_clearance **out_clearance);

@@ -34,8 +34,24 @@ static bool rate_allows(const struct ph_site_account *account, uint64_t now_ms)
     return ph_rate_meter_allows(&account->connect_rate, now_ms * PH_NS_PER_MS);
 }
 
-static void grant(struct ph_site_account *account, uint16_t worker, uint64_t now_ms)
+static bool others_wait(const struct ph_site_account *account, uint16_t worker)
 {
+    bool any = false;
+
+    for (uint16_t i = 0; i < account->worker_count; i++) {
+        any |= i != worker && account->waiters[i].backlog > 0;
+    }
+    return any;
+}
+
+static struct ph_site_answer grant(struct ph_site_account *account, uint16_t worker,
+                                   uint64_t now_ms)
+{
+    struct ph_site_answer answer = {.kind = PH_SITE_GRANT,
+                                    .count = 1,
+                                    .epoch = account->epoch,
+                                    .others_wait = others_wait(account, worker)};
+
     account->open++;
     account->waiters[worker].open++;
     ph_rate_meter_take(&account->connect_rate, now_ms * PH_NS_PER_MS);
@@ -43,6 +59,8 @@ static void grant(struct ph_site_account *account, uint16_t worker, uint64_t now
         account->open_at_home++;
     }
     account->waiters[worker].backlog = 0;
+    account->waiters[worker].makes_room = answer.others_wait;
+    return answer;
 }
 
 // A cold site, or one with fewer connections than workers, is served by its home alone.
@@ -66,9 +84,7 @@ struct ph_site_answer ph_site_account_ask(struct ph_site_account *account, uint1
         answer.kind = PH_SITE_PULL;
         answer.count = backlog;
     } else if (account->open < account->window && rate_allows(account, now_ms)) {
-        answer.kind = PH_SITE_GRANT;
-        answer.count = 1;
-        grant(account, worker, now_ms);
+        answer = grant(account, worker, now_ms);
     } else {
         account->waiters[worker].backlog = backlog;
     }
@@ -137,19 +153,44 @@ void ph_site_account_connected(struct ph_site_account *account)
 }
 
 bool ph_site_account_next_grant(struct ph_site_account *account, uint64_t now_ms,
-                                uint16_t *out_worker)
+                                uint16_t *out_worker, struct ph_site_answer *out_grant)
 {
+    struct ph_site_waiter *waiters = account->waiters;
+    uint16_t next = account->worker_count;
+
     if (now_ms < ph_site_account_rests_until_ms(account) || account->open >= account->window ||
         !rate_allows(account, now_ms)) {
         return false;
     }
+    // Who has the fewest; of those with as many the next in turn.
     for (uint16_t i = 0; i < account->worker_count; i++) {
         uint16_t worker = (uint16_t)((account->waiter_next + i) % account->worker_count);
 
-        if (account->waiters[worker].backlog > 0) {
-            account->waiter_next = (uint16_t)((worker + 1) % account->worker_count);
-            grant(account, worker, now_ms);
-            *out_worker = worker;
+        if (waiters[worker].backlog > 0 &&
+            (next == account->worker_count || waiters[worker].open < waiters[next].open)) {
+            next = worker;
+        }
+    }
+    if (next == account->worker_count) {
+        return false;
+    }
+    account->waiter_next = (uint16_t)((next + 1) % account->worker_count);
+    *out_grant = grant(account, next, now_ms);
+    *out_worker = next;
+    return true;
+}
+
+bool ph_site_account_next_to_make_room(struct ph_site_account *account, uint16_t *out_worker)
+{
+    if (account->open < account->window) {
+        return false;
+    }
+    for (uint16_t i = 0; i < account->worker_count; i++) {
+        struct ph_site_waiter *holder = &account->waiters[i];
+
+        if (holder->open > 0 && !holder->makes_room && others_wait(account, i)) {
+            holder->makes_room = true;
+            *out_worker = i;
             return true;
         }
     }

@@ -22,6 +22,7 @@
 struct ph_site_waiter {
     uint32_t backlog; // messages it said it has; 0: it doesn't wait
     uint32_t open;    // connections granted to it and not yet released
+    bool makes_room;  // it was told that others wait
 };
 
 struct ph_site_account {
@@ -46,17 +47,19 @@ struct ph_site_account {
 };
 
 enum ph_site_answer_kind {
-    PH_SITE_GRANT,   // one connection
-    PH_SITE_PULL,    // send up to `count` messages to the home
-    PH_SITE_WAIT,    // an answer comes when a connection is released
-    PH_SITE_BACKOFF, // not before `until_ms`
+    PH_SITE_GRANT,     // one connection
+    PH_SITE_PULL,      // send up to `count` messages to the home
+    PH_SITE_WAIT,      // an answer comes when a connection is released
+    PH_SITE_BACKOFF,   // not before `until_ms`
+    PH_SITE_MAKE_ROOM, // nobody asked: others wait for a connection, those without work are to go
 };
 
 struct ph_site_answer {
     enum ph_site_answer_kind kind;
     uint32_t count;
     uint64_t until_ms;
-    bool firm; // BACKOFF: also where a connection succeeds meanwhile
+    bool firm;        // BACKOFF: also where a connection succeeds meanwhile
+    bool others_wait; // GRANT: as in MAKE_ROOM
     uint32_t epoch;
 };
 
@@ -102,6 +105,10 @@ uint64_t ph_site_account_rate_at_ms(const struct ph_site_account *account, uint6
 void ph_site_account_connected(struct ph_site_account *account);
 // The next waiting worker that may have a connection now, with its grant counted; false: none.
 PH_MUST_CHECK bool ph_site_account_next_grant(struct ph_site_account *account, uint64_t now_ms,
-                                              uint16_t *out_worker);
+                                              uint16_t *out_worker,
+                                              struct ph_site_answer *out_grant);
+// A worker that holds connections while others wait for one, and hasn't been told so; false: none.
+PH_MUST_CHECK bool ph_site_account_next_to_make_room(struct ph_site_account *account,
+                                                     uint16_t *out_worker);
 // An administrator's word: try now.
 void ph_site_account_retry(struct ph_site_account *account);

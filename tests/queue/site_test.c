@@ -19,6 +19,7 @@ static struct ph_reason down(void)
 Test(site, grants_never_exceed_the_limit)
 {
     struct ph_site_account account;
+    struct ph_site_answer answer;
     uint16_t worker;
     int granted = 0;
 
@@ -30,13 +31,14 @@ Test(site, grants_never_exceed_the_limit)
     }
     cr_assert_eq(granted, 10);
     cr_assert_eq(account.open, 10);
-    cr_assert_not(ph_site_account_next_grant(&account, 0, &worker));
+    cr_assert_not(ph_site_account_next_grant(&account, 0, &worker, &answer));
     ph_site_account_deinit(&account);
 }
 
 Test(site, a_released_connection_goes_to_the_waiting_in_turn)
 {
     struct ph_site_account account;
+    struct ph_site_answer answer;
     struct ph_reason reason = down();
     uint16_t first;
     uint16_t second;
@@ -51,10 +53,46 @@ Test(site, a_released_connection_goes_to_the_waiting_in_turn)
     cr_assert_eq(ph_site_account_ask(&account, 2, 100, 0).kind, PH_SITE_WAIT);
     ph_site_account_release(&account, 0, PH_SITE_RELEASE_GOOD, &reason, &intervals, 0, 0);
     ph_site_account_release(&account, 0, PH_SITE_RELEASE_GOOD, &reason, &intervals, 0, 0);
-    cr_assert(ph_site_account_next_grant(&account, 0, &first));
-    cr_assert(ph_site_account_next_grant(&account, 0, &second));
+    cr_assert(ph_site_account_next_grant(&account, 0, &first, &answer));
+    cr_assert(ph_site_account_next_grant(&account, 0, &second, &answer));
     cr_assert_neq(first, second);
-    cr_assert_not(ph_site_account_next_grant(&account, 0, &first));
+    cr_assert_not(ph_site_account_next_grant(&account, 0, &first, &answer));
+    ph_site_account_deinit(&account);
+}
+
+// Once a worker has none left to send, its sessions are to end where others wait for theirs.
+Test(site, who_holds_all_is_told_that_others_wait)
+{
+    struct ph_site_account account;
+    struct ph_reason reason = down();
+    struct ph_site_answer answer;
+    uint16_t worker = 9;
+
+    ph_site_account_init(&account,
+                         &(struct ph_site_account_options){
+                             .home = 0, .worker_count = 3, .connections_max = 4, .ramp = false});
+    for (int i = 0; i < 4; i++) {
+        answer = ph_site_account_ask(&account, 0, 100, 0);
+        cr_assert(answer.kind == PH_SITE_GRANT && !answer.others_wait);
+    }
+    cr_expect_not(ph_site_account_next_to_make_room(&account, &worker), "nobody waits");
+    cr_assert_eq(ph_site_account_ask(&account, 1, 100, 0).kind, PH_SITE_WAIT);
+    cr_assert(ph_site_account_next_to_make_room(&account, &worker));
+    cr_expect_eq(worker, 0);
+    cr_expect_not(ph_site_account_next_to_make_room(&account, &worker), "it knows");
+    // The next grants say how it is now, each to who has the fewest.
+    cr_assert_eq(ph_site_account_ask(&account, 0, 100, 0).kind, PH_SITE_WAIT);
+    ph_site_account_release(&account, 0, PH_SITE_RELEASE_GOOD, &reason, &intervals, 0, 0);
+    ph_site_account_release(&account, 0, PH_SITE_RELEASE_GOOD, &reason, &intervals, 0, 0);
+    cr_assert(ph_site_account_next_grant(&account, 0, &worker, &answer));
+    cr_expect(worker == 1 && answer.others_wait);
+    cr_assert(ph_site_account_next_grant(&account, 0, &worker, &answer));
+    cr_expect(worker == 0 && !answer.others_wait);
+    cr_expect_not(ph_site_account_next_to_make_room(&account, &worker), "nobody waits any more");
+    cr_assert_eq(ph_site_account_ask(&account, 2, 100, 0).kind, PH_SITE_WAIT);
+    cr_assert(ph_site_account_next_to_make_room(&account, &worker) && worker == 0);
+    cr_expect_not(ph_site_account_next_to_make_room(&account, &worker),
+                  "1 was told with its grant");
     ph_site_account_deinit(&account);
 }
 
@@ -159,6 +197,7 @@ Test(site, slow_start)
 Test(site, connections_come_at_the_rate)
 {
     struct ph_site_account account;
+    struct ph_site_answer answer;
     uint16_t worker;
 
     ph_site_account_init(&account, &(struct ph_site_account_options){.worker_count = 2,
@@ -168,12 +207,12 @@ Test(site, connections_come_at_the_rate)
     cr_expect_eq(ph_site_account_ask(&account, 0, 100, 5000).kind, PH_SITE_GRANT);
     cr_expect_eq(ph_site_account_ask(&account, 0, 100, 5000).kind, PH_SITE_WAIT);
     cr_expect_eq(ph_site_account_ask(&account, 1, 100, 5000).kind, PH_SITE_WAIT);
-    cr_assert_not(ph_site_account_next_grant(&account, 5200, &worker));
+    cr_assert_not(ph_site_account_next_grant(&account, 5200, &worker, &answer));
     cr_expect(ph_site_account_rate_at_ms(&account, 5200) > 5400 &&
               ph_site_account_rate_at_ms(&account, 5200) <= 5520);
-    cr_assert(ph_site_account_next_grant(&account, 5520, &worker));
-    cr_assert_not(ph_site_account_next_grant(&account, 5520, &worker));
-    cr_assert(ph_site_account_next_grant(&account, 6100, &worker));
+    cr_assert(ph_site_account_next_grant(&account, 5520, &worker, &answer));
+    cr_assert_not(ph_site_account_next_grant(&account, 5520, &worker, &answer));
+    cr_assert(ph_site_account_next_grant(&account, 6100, &worker, &answer));
     cr_expect_eq(ph_site_account_rate_at_ms(&account, 6100), PH_NEVER, "nobody waits");
     cr_expect(account.waiters[0].open == 2 && account.waiters[1].open == 1);
     ph_site_account_deinit(&account);
