@@ -197,6 +197,20 @@ static void file_size(struct ph_file *file, struct ph_op *op)
     ph_io_complete(file->io, op, (int64_t)file_of(file)->len);
 }
 
+static void directory_sync(struct ph_io *io, struct ph_op *op, const char *path)
+{
+    struct disk *disk = disk_of(io);
+    size_t len = strlen(path);
+
+    for (size_t i = 0; i < DISK_FILES_MAX; i++) {
+        const char *name = disk->files[i].path;
+
+        disk->files[i].named |= strncmp(name, path, len) == 0 && name[len] == '/' &&
+                                strchr(name + len + 1, '/') == NULL;
+    }
+    ph_io_complete(io, op, 0);
+}
+
 static void directory_done(struct ph_io *io, struct ph_op *op, const char *path)
 {
     (void)path;
@@ -275,7 +289,7 @@ static const struct ph_io_vtable vtable = {
     .file_write = file_write,
     .file_sync = file_sync,
     .file_size = file_size,
-    .directory_sync = directory_done,
+    .directory_sync = directory_sync,
     .file_rename = file_rename,
     .file_unlink = file_unlink,
     .directory_create = directory_done,
@@ -309,10 +323,18 @@ void disk_copy(struct disk *copy, const struct disk *of)
         if (of->files[i].exists) {
             struct disk_file *file = add(copy, of->files[i].path);
 
+            file->named = of->files[i].named;
             file->len = of->files[i].len;
             file->data = malloc(file->len + 1);
             memcpy(file->data, of->files[i].data != NULL ? of->files[i].data : "", file->len);
         }
+    }
+}
+
+void disk_cut_names(struct disk *copy)
+{
+    for (size_t i = 0; i < DISK_FILES_MAX; i++) {
+        copy->files[i].exists &= copy->files[i].named;
     }
 }
 

@@ -13,6 +13,7 @@ struct disk_file {
     bool open;
     unsigned held_for; // so many attempts to lock it are refused: another process has it
     bool exists;
+    bool named; // its name is durable
 };
 
 struct disk {
@@ -43,6 +44,8 @@ void disk_init(struct disk *disk);
 void disk_deinit(struct disk *disk);
 // A copy of all files as they are: what is left when the power fails now.
 void disk_copy(struct disk *copy, const struct disk *of);
+// Of this copy, files go whose names weren't.
+void disk_cut_names(struct disk *copy);
 // Runs what is ready and lets a millisecond pass.
 void disk_turn(struct disk *disk);
 void disk_release_read(struct disk *disk);

@@ -389,6 +389,39 @@ Test(spool_recovery, the_power_fails_anywhere)
     }
 }
 
+// A predecessor was killed when it had made a file, and had not synced its directory: what is
+// written to it now must not go with its name.
+Test(spool_recovery, a_spare_whose_name_is_not_durable)
+{
+    static struct disk after;
+
+    disk_init(&disk);
+    fixture_open(&f, &disk);
+    for (unsigned i = 0; i < 40; i++) { // several segments, which become spares
+        ids[0] = fixture_put(&f, i, 20000, false, &locations[0]);
+        ph_spool_done(f.spool, NULL, ids[0], &locations[0]);
+        fixture_settle(&f);
+    }
+    fixture_close(&f);
+    for (unsigned slot = 0; slot < 9; slot++) {
+        struct disk_file *file = segment_file(slot);
+
+        if (file != NULL) {
+            file->named = false;
+        }
+    }
+    fixture_open(&f, &disk);
+    ids[0] = fixture_put(&f, 1, 500, false, &locations[0]);
+    disk_copy(&after, &disk);
+    fixture_close(&f);
+    disk_deinit(&disk);
+    disk_cut_names(&after);
+    fixture_open(&f, &after);
+    cr_expect_not_null(fixture_found(&f, ids[0]));
+    fixture_close(&f);
+    disk_deinit(&after);
+}
+
 // A segment's head block is lost: its groups tell whose they are.
 Test(spool_recovery, a_damaged_segment_head)
 {
