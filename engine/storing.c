@@ -155,8 +155,8 @@ static void on_durable(struct ph_op *op)
     worker->storing_own_recipients -= storing->own ? count : 0;
     if (op->result < 0) {
         if (storing->own) {
-            PH_COUNT(worker, failed,
-                     count); // what it tells of isn't durable either: it comes again
+            // What it tells of isn't durable either: it comes again.
+            PH_COUNT(worker, failed, count);
             PH_COUNT(worker, queued, -(uint64_t)count);
         }
         forget(worker, storing->message);
