@@ -339,12 +339,7 @@ static void destroy(struct ph_worker *worker, struct ph_home_site *home)
 
 static bool in_use(const struct ph_home_site *home)
 {
-    bool waited_for = false;
-
-    for (uint16_t i = 0; i < home->account.worker_count; i++) {
-        waited_for |= home->account.waiters[i].backlog > 0;
-    }
-    return waited_for || home->account.open > 0;
+    return home->account.open > 0 || ph_site_account_waited_for(&home->account, PH_SITE_NOBODY);
 }
 
 void ph_home_sites_sweep(struct ph_worker *worker, uint64_t idle_ms)

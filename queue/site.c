@@ -34,12 +34,12 @@ static bool rate_allows(const struct ph_site_account *account, uint64_t now_ms)
     return ph_rate_meter_allows(&account->connect_rate, now_ms * PH_NS_PER_MS);
 }
 
-static bool others_wait(const struct ph_site_account *account, uint16_t worker)
+bool ph_site_account_waited_for(const struct ph_site_account *account, uint16_t except)
 {
     bool any = false;
 
     for (uint16_t i = 0; i < account->worker_count; i++) {
-        any |= i != worker && account->waiters[i].backlog > 0;
+        any |= i != except && account->waiters[i].backlog > 0;
     }
     return any;
 }
@@ -50,7 +50,7 @@ static struct ph_site_answer grant(struct ph_site_account *account, uint16_t wor
     struct ph_site_answer answer = {.kind = PH_SITE_GRANT,
                                     .count = 1,
                                     .epoch = account->epoch,
-                                    .others_wait = others_wait(account, worker)};
+                                    .others_wait = ph_site_account_waited_for(account, worker)};
 
     account->open++;
     account->waiters[worker].open++;
@@ -188,7 +188,7 @@ bool ph_site_account_next_to_make_room(struct ph_site_account *account, uint16_t
     for (uint16_t i = 0; i < account->worker_count; i++) {
         struct ph_site_waiter *holder = &account->waiters[i];
 
-        if (holder->open > 0 && !holder->makes_room && others_wait(account, i)) {
+        if (holder->open > 0 && !holder->makes_room && ph_site_account_waited_for(account, i)) {
             holder->makes_room = true;
             *out_worker = i;
             return true;
@@ -216,12 +216,9 @@ struct ph_site_answer ph_site_account_rest(const struct ph_site_account *account
 uint64_t ph_site_account_rate_at_ms(const struct ph_site_account *account, uint64_t now_ms)
 {
     uint64_t at_ns = ph_rate_meter_next_ns(&account->connect_rate, now_ms * PH_NS_PER_MS);
-    bool waited_for = false;
 
-    for (uint16_t i = 0; i < account->worker_count; i++) {
-        waited_for |= account->waiters[i].backlog > 0;
-    }
-    return waited_for && at_ns > 0 && account->open < account->window
+    return ph_site_account_waited_for(account, PH_SITE_NOBODY) && at_ns > 0 &&
+                   account->open < account->window
                ? (at_ns + PH_NS_PER_MS - 1) / PH_NS_PER_MS
                : PH_NEVER;
 }

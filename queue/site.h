@@ -10,9 +10,10 @@
 #include "queue/rate.h"
 #include "queue/retry.h"
 
-#define PH_WORKERS_MAX 256     // ours
-#define PH_SITE_PULL_BACKLOG 4 // so few messages are pulled home rather than given a connection
-#define PH_SITE_WINDOW_FIRST 4 // connections before the first has succeeded (Ramp)
+#define PH_WORKERS_MAX 256        // ours
+#define PH_SITE_NOBODY UINT16_MAX // no worker
+#define PH_SITE_PULL_BACKLOG 4    // so few messages are pulled home rather than given a connection
+#define PH_SITE_WINDOW_FIRST 4    // connections before the first has succeeded (Ramp)
 
 // A reply of BackoffOn: the site rests so long, twice as long each time until it was quiet for as
 // long again. Ours.
@@ -103,6 +104,8 @@ uint64_t ph_site_account_rests_until_ms(const struct ph_site_account *account); 
 uint64_t ph_site_account_rate_at_ms(const struct ph_site_account *account, uint64_t now_ms);
 // A connection has become usable: the window opens, failures are forgotten.
 void ph_site_account_connected(struct ph_site_account *account);
+// A worker other than `except` waits for a connection.
+bool ph_site_account_waited_for(const struct ph_site_account *account, uint16_t except);
 // The next waiting worker that may have a connection now, with its grant counted; false: none.
 PH_MUST_CHECK bool ph_site_account_next_grant(struct ph_site_account *account, uint64_t now_ms,
                                               uint16_t *out_worker,
