@@ -41,7 +41,7 @@ static int64_t make_directory(struct ph_io *io, const char *path)
     return result == -EEXIST ? 0 : result;
 }
 
-static int64_t sync_directory(struct ph_io *io, const char *path)
+int64_t ph_spool_sync_directory(struct ph_io *io, const char *path)
 {
     struct ph_op op;
 
@@ -56,7 +56,7 @@ static int64_t sync_parent(struct ph_io *io, const char *path)
     char copy[PH_SPOOL_PATH_MAX];
 
     ph_str_copy(copy, sizeof(copy), ph_str_from(path));
-    return sync_directory(io, dirname(copy));
+    return ph_spool_sync_directory(io, dirname(copy));
 }
 
 struct format {
@@ -171,7 +171,7 @@ static int64_t write_format_file(struct ph_io *io, const char *directory, const 
         ph_io_file_rename(io, &op, new_path, path);
         result = ph_io_finish(io, &op);
     }
-    return result < 0 ? result : sync_directory(io, directory);
+    return result < 0 ? result : ph_spool_sync_directory(io, directory);
 }
 
 static int64_t write_format(struct ph_io *io, const char *directory, const struct format *format)
@@ -284,7 +284,7 @@ int ph_spool_directory_open(struct ph_io *io, const char *path, uint64_t lock_ti
         result = make_directory(io, log_path);
     }
     if (result >= 0) {
-        result = sync_directory(io, path);
+        result = ph_spool_sync_directory(io, path);
     }
     if (result < 0) {
         if (error->len == 0) {

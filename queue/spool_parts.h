@@ -119,6 +119,9 @@ struct ph_spool {
 int64_t ph_spool_open_locked(struct ph_io *io, const char *path, int flags, uint64_t timeout_ms,
                              struct ph_file **out);
 
+// The names in a directory are durable. 0, or a negative errno. Synchronous.
+int64_t ph_spool_sync_directory(struct ph_io *io, const char *path);
+
 // queue/spool_segment
 void ph_spool_segment_path(const struct ph_spool *spool, uint32_t slot,
                            char out[PH_SPOOL_PATH_MAX]);

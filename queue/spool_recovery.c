@@ -651,8 +651,7 @@ static int64_t open_segments(struct recovery *r)
     if (result >= 0 && !spool->options.offline) {
         // A file that a predecessor had just made when it was killed is a spare now: its name may
         // not be durable, and what is written to it would go with it.
-        ph_io_directory_sync(spool->io, &op, spool->path);
-        result = ph_io_finish(spool->io, &op);
+        result = ph_spool_sync_directory(spool->io, spool->path);
         if (result < 0) {
             ph_buf_printf(r->error, "%s can't be synced: %s", spool->path, strerror((int)-result));
         }

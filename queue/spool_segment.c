@@ -246,8 +246,7 @@ struct ph_segment *ph_spool_segment_create(struct ph_spool *spool, int64_t *out_
     ph_io_file_open(spool->io, &op, path, SEGMENT_FLAGS, &segment->file);
     result = ph_io_finish(spool->io, &op);
     if (result == 0) {
-        ph_io_directory_sync(spool->io, &op, spool->path);
-        result = ph_io_finish(spool->io, &op);
+        result = ph_spool_sync_directory(spool->io, spool->path);
     }
     if (result < 0) {
         *out_error = result;
