@@ -20,13 +20,6 @@
 
 static void on_written(struct ph_op *op);
 static void on_space(struct ph_op *op);
-static size_t group_max(const struct ph_spool *spool)
-{
-    size_t half = (size_t)spool->options.message_segment_bytes / 2;
-
-    return half < PH_SPOOL_GROUP_BYTES_MAX ? half : PH_SPOOL_GROUP_BYTES_MAX;
-}
-
 static struct ph_spool_group *group_create(struct ph_spool *spool);
 static struct ph_spool_group *group_for(struct ph_spool *spool, size_t content_len);
 static void group_release(struct ph_spool_group *group);
@@ -247,6 +240,13 @@ static struct ph_spool_group *group_new(struct ph_spool *spool, size_t capacity)
     STAILQ_INIT(&group->tickets);
     group->first_ns = spool->io->now_ns;
     return group;
+}
+
+static size_t group_max(const struct ph_spool *spool)
+{
+    size_t half = (size_t)spool->options.message_segment_bytes / 2;
+
+    return half < PH_SPOOL_GROUP_BYTES_MAX ? half : PH_SPOOL_GROUP_BYTES_MAX;
 }
 
 static struct ph_spool_group *group_create(struct ph_spool *spool)
@@ -705,6 +705,16 @@ static uint64_t rest_until(const struct ph_spool *spool)
                                                : PH_NEVER;
 }
 
+// When this group may begin (ns); 0: at once, as where another is gathered behind it.
+static uint64_t begins_at(const struct ph_spool *spool, const struct ph_spool_group *group)
+{
+    if (STAILQ_NEXT(group, link) != NULL) {
+        return 0;
+    }
+    return group->urgent ? ph_group_pace_until(&spool->pace, group->entry_count)
+                         : group->first_ns + spool->options.outcome_delay_ns;
+}
+
 uint64_t ph_spool_flush(struct ph_spool *spool, uint64_t now_ns)
 {
     struct ph_spool_group *group = STAILQ_FIRST(&spool->gathered);
@@ -723,12 +733,8 @@ uint64_t ph_spool_flush(struct ph_spool *spool, uint64_t now_ns)
     if (now_ns < spool->write_after_ns) {
         return spool->write_after_ns;
     }
-    if (!group->urgent && STAILQ_NEXT(group, link) == NULL &&
-        now_ns < group->first_ns + spool->options.outcome_delay_ns) {
-        return group->first_ns + spool->options.outcome_delay_ns;
-    }
-    begin_ns = ph_group_pace_until(&spool->pace, group->entry_count);
-    if (now_ns < begin_ns && STAILQ_NEXT(group, link) == NULL) {
+    begin_ns = begins_at(spool, group);
+    if (now_ns < begin_ns) {
         return begin_ns;
     }
     segment = segment_for(spool, group);
