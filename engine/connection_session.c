@@ -500,8 +500,8 @@ static void send_message(struct ph_connection *c, struct ph_dispatch *dispatch,
 void ph_connection_fill(struct ph_connection *c)
 {
     const struct ph_site *site = c->site;
+    uint32_t outstanding;
     uint32_t depth;
-    bool whole;
 
     if (c->close_requested || c->state != PH_CONNECTION_OPEN) {
         return;
@@ -509,11 +509,12 @@ void ph_connection_fill(struct ph_connection *c)
     depth = ph_client_depth(c->client, site->shallow_until_ms > ph_worker_now_ms(c->worker)
                                            ? 1
                                            : site->spec->limits.pipeline_depth);
+    outstanding = ph_client_outstanding(c->client);
     // What is sent in two parts is answered in two, and from then on always is.
-    whole = ph_client_outstanding(c->client) >= depth ||
-            !ph_site_more_soon(site, depth - ph_client_outstanding(c->client));
-    while (whole && ph_connection_usable(c) && !c->doubtful &&
-           ph_client_outstanding(c->client) < depth) {
+    if (outstanding < depth && ph_site_more_soon(site, depth - outstanding)) {
+        depth = outstanding;
+    }
+    while (ph_connection_usable(c) && !c->doubtful && ph_client_outstanding(c->client) < depth) {
         struct ph_clearance *clearance;
         struct ph_dispatch *dispatch = ph_site_draw(c->site, c, &clearance);
 
