@@ -205,14 +205,21 @@ void sim_check_log(struct sim *sim, struct ph_str lines)
     }
 }
 
-// What is owed, and to whom: the recipient itself, or its sender, who is to hear that it failed.
+// The recipient has it not, and its sender hasn't heard that it failed.
+static bool is_owed(const struct sim_message *m, unsigned which)
+{
+    const struct sim_recipient *r = &m->recipients[which];
+
+    return m->state == SIM_MESSAGE_ACKED && r->accepts == 0 && r->notified == 0;
+}
+
 static void check_nothing_owed(struct sim *sim)
 {
     for (unsigned id = 1; id <= sim->ledger.message_count; id++) {
         const struct sim_message *m = &sim->ledger.messages[id];
 
-        for (unsigned i = 0; i < m->recipient_count && m->state == SIM_MESSAGE_ACKED; i++) {
-            if (m->recipients[i].accepts == 0 && m->recipients[i].notified == 0 && !m->damaged) {
+        for (unsigned i = 0; i < m->recipient_count; i++) {
+            if (is_owed(m, i) && !m->damaged) {
                 sim_fail(sim, "the counters show an empty queue, and message %u.%u is owed", id, i);
             }
         }
@@ -269,9 +276,9 @@ static void check_recipient(struct sim *sim, const struct sim_message *m, unsign
     const struct sim_recipient *r = &m->recipients[which];
     bool excused = m->damaged && (m->reported || sim->damage_reports > 0);
 
-    if (m->state == SIM_MESSAGE_ACKED && r->accepts == 0 && r->notified == 0 && excused) {
+    if (is_owed(m, which) && excused) {
         sim_trace(sim, "lost", m->id, which, m->reported);
-    } else if (m->state == SIM_MESSAGE_ACKED && r->accepts == 0 && r->notified == 0) {
+    } else if (is_owed(m, which)) {
         sim_fail(sim, "lost: message %u.%u was acknowledged and %s", m->id, which,
                  r->failed > 0 ? "failed, and its sender was never told" : "came nowhere");
     } else if (m->state == SIM_MESSAGE_REFUSED && (r->accepts > 0 || r->notified > 0)) {

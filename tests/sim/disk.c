@@ -237,6 +237,7 @@ static bool is_summary(const struct disk_op *d)
 static int64_t do_write(struct disk_op *d)
 {
     struct sim *sim = d->disk->sim;
+    bool summary = is_summary(d);
     struct dirty *dirty;
 
     if (d->io != NULL && ph_hash_bytes(d->data, d->len, 0) != d->data_sum) {
@@ -247,7 +248,7 @@ static int64_t do_write(struct disk_op *d)
         return (int64_t)d->len;
     }
     sim_image_write(&d->inode->seen, d->offset, d->data, d->len);
-    d->inode->rotten &= !is_summary(d);
+    d->inode->rotten &= !summary;
     dirty = sim_disk_add_dirty(d->disk, d->inode, d->offset, d->data, d->len);
     if (d->durable && sim->options.plant == SIM_PLANT_early_durable) {
         sim_event_init(&dirty->settle, settle_late, dirty);
@@ -255,7 +256,7 @@ static int64_t do_write(struct disk_op *d)
     } else if (d->durable) {
         // The write itself; what was written before without a sync isn't covered.
         sim_image_write(&d->inode->durable, d->offset, d->data, d->len);
-        if (!is_summary(d)) { // which bears no witness to what stands in front of it
+        if (!summary) { // which bears no witness to what stands in front of it
             d->inode->behind = d->offset;
         }
         forget_dirty(d->inode, dirty);
